@@ -1,0 +1,1 @@
+"""hBehaveMAE: hierarchical masked autoencoders that learn behaviour from tracked poses."""
