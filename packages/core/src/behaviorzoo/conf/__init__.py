@@ -1,0 +1,1 @@
+"""Configuration groups that every method shares; found by ``behaviorzoo.config.compose``."""
