@@ -45,6 +45,7 @@ class ResumableDownload:
         self.timeout, self.attempts, self.pause = timeout, attempts, pause
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+        """Fetch ``url`` and move it to ``output_file`` once all of it is here."""
         failures = 0
         while True:
             before = self._have()
