@@ -1,0 +1,203 @@
+"""Windows and the published data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from behaviorzoo.errors import UserError
+from behaviorzoo.mabe import save_dictionary
+from hbehavemae.data import DataConfig, WindowDataset, build_training_data, open_sequences
+from hbehavemae.data.windows import edge_padding, pad_edges, window_starts
+
+
+def network(window: int, individuals: int = 1, features: int = 72, missing: bool = False):
+    """What the data side looks at in a model configuration."""
+    return SimpleNamespace(input_size=(window, individuals, features), missing=missing)
+
+
+# -- windows ----------------------------------------------------------------------------------
+
+
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
+    window=st.integers(1, 20),
+    stride=st.integers(1, 9),
+)
+def test_window_starts_equal_a_plain_loop(lengths, window, stride):
+    expected = [
+        (number, start)
+        for number, length in enumerate(lengths)
+        for start in range(0, length - window + 1, stride)
+    ]
+    assert window_starts(lengths, window, stride).tolist() == [list(pair) for pair in expected]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    window=st.integers(1, 12),
+    stride=st.integers(1, 7),
+    seed=st.integers(0, 99),
+)
+def test_batch_equals_slices_for_unequal_lengths(lengths, window, stride, seed):
+    rng = np.random.default_rng(seed)
+    sequences = [rng.normal(size=(n, 2, 3)).astype(np.float32) for n in lengths]
+    names = [f"s{n}" for n in range(len(lengths))]
+    if max(lengths) < window:
+        with pytest.raises(UserError, match=f"window of {window} frames"):
+            WindowDataset(sequences, names, window=window, stride=stride)
+        return
+    data = WindowDataset(sequences, names, window=window, stride=stride)
+    indices = rng.integers(0, len(data), 7)
+    batch = data.batch(indices)
+    assert batch.dtype == torch.float32
+    assert data.input_size == (window, 2, 3)
+    for item, index in zip(batch, indices, strict=True):
+        number, start = data.window_ids[index]
+        np.testing.assert_array_equal(item, sequences[number][start : start + window])
+        assert torch.equal(item, data[int(index)])
+
+
+def test_batch_does_not_alias_the_stored_frames():
+    data = WindowDataset([np.zeros((6, 1, 1), np.float32)], ["a"], window=3)
+    data.batch(np.array([0])).fill_(5)
+    assert data.batch(np.array([0, 1])).sum() == 0
+
+
+def test_short_sequences_are_named_and_left_out(caplog):
+    sequences = [np.zeros((n, 1, 2), np.float32) for n in (10, 3, 4)]
+    data = WindowDataset(sequences, ["long", "short", "brief"], window=5)
+    assert set(data.window_ids[:, 0]) == {0}
+    assert "2 of 3 sequences are shorter than the window of 5 frames" in data.notes[0]
+    assert "short (3 frames), brief (4 frames)" in data.notes[0]
+    assert data.notes[0] in caplog.text
+
+
+def test_no_window_at_all_is_an_error_with_name_frames_window_and_remedy():
+    sequences = [np.zeros((n, 1, 2), np.float32) for n in (3, 7)]
+    with pytest.raises(UserError, match=r"b: 7 frames.*window of 9 frames; choose a shorter"):
+        WindowDataset(sequences, ["a", "b"], window=9)
+
+
+def test_indexing_ends_like_a_sequence():
+    data = WindowDataset([np.arange(4, dtype=np.float32).reshape(4, 1, 1)], ["a"], window=2)
+    assert [item[0, 0, 0].item() for item in data] == [0, 1, 2]
+    assert torch.equal(data[-1], data[2])
+    with pytest.raises(IndexError):
+        data[3]
+
+
+@pytest.mark.parametrize(("window", "expected"), [(400, (60, 59)), (30, (15, 14)), (1, (0, 0))])
+def test_edge_padding_of_the_benchmarks(window, expected):
+    assert edge_padding(window) == expected
+
+
+def test_pad_edges_repeats_first_and_last_frame():
+    padded = pad_edges(np.arange(3)[:, None], 2, 1)
+    assert padded[:, 0].tolist() == [0, 0, 0, 1, 2, 2]
+
+
+# -- Shot7M2 ----------------------------------------------------------------------------------
+
+
+def write_shot(path: Path, episodes: dict[str, np.ndarray]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_dictionary(path, {"sequences": {"keypoints": episodes}})
+    return path
+
+
+def episode(rng: np.random.Generator, frames: int = 30) -> np.ndarray:
+    return rng.normal(size=(frames, 1, 26, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def shot(tmp_path):
+    rng = np.random.default_rng(0)
+    train = {"e1": episode(rng), "e2": episode(rng)}
+    test = {"t1": episode(rng)}
+    write_shot(tmp_path / "train" / "train_dictionary_poses.npy", train)
+    write_shot(tmp_path / "test" / "test_dictionary_poses.npy", test)
+    return tmp_path, train, test
+
+
+def test_shot_finds_the_test_file_beside_the_training_file(shot):
+    folder, train, test = shot
+    for path in (folder, folder / "train" / "train_dictionary_poses.npy"):
+        config = DataConfig(dataset="shot7m2", path=str(path))
+        assert build_training_data(config, network(20)).sequence_names == list(train)
+        assert build_training_data(config, network(20), "test").sequence_names == list(test)
+
+
+def test_shot_keeps_24_joints_in_six_body_parts(shot):
+    folder, train, _ = shot
+    config = DataConfig(dataset="shot7m2", path=str(folder))
+    name, first_frame, features = open_sequences(config, network(20), "train")[0]
+    # fmt: off
+    joints = [0, 1, 6, 11, 2, 3, 4, 5, 7, 8, 9, 10, 14, 19, 20, 21, 15, 16, 17, 18, 22, 23, 24, 25]
+    # fmt: on
+    assert (name, first_frame, features.shape) == ("e1", 0, (30, 1, 72))
+    np.testing.assert_array_equal(features.reshape(30, 24, 3), train["e1"][:, 0, joints])
+
+
+def test_shot_test_data_are_appended_and_replace_only_for_parity(shot):
+    folder, *_ = shot
+    names = {
+        compat: build_training_data(
+            DataConfig(dataset="shot7m2", path=str(folder), include_test_data=True, compat=compat),
+            network(20),
+        ).sequence_names
+        for compat in ("none", "upstream")
+    }
+    assert names == {"none": ["e1", "e2", "t1"], "upstream": ["t1"]}
+
+
+def test_shot_noise_changes_about_half_of_the_windows_by_sigma_two(shot):
+    folder, *_ = shot
+    config = DataConfig(dataset="shot7m2", path=str(folder), data_augment=True)
+    data = build_training_data(config, network(20))
+    index = np.zeros(400, int)
+    change = data.batch(index, np.arange(400)) - data.batch(index)
+    changed = change.flatten(1).abs().amax(1) > 0
+    assert 150 < changed.sum() < 250
+    assert change[changed].std().item() == pytest.approx(2, rel=0.02)
+    assert change[changed].mean().item() == pytest.approx(0, abs=0.02)
+
+
+def test_window_must_be_that_of_the_network(shot):
+    config = DataConfig(dataset="shot7m2", path=str(shot[0]), window=10)
+    with pytest.raises(UserError, match=r"data\.window=10 .* 20 frames"):
+        build_training_data(config, network(20))
+
+
+def test_shot_refuses_another_layout_by_file_and_episode(tmp_path):
+    path = tmp_path / "poses.npy"
+    config = DataConfig(dataset="shot7m2", path=str(path))
+    save_dictionary(path, {"sequences": {"keypoints": {"odd": np.zeros((5, 1, 25, 3))}}})
+    with pytest.raises(UserError, match=r"poses\.npy: episode 'odd' has shape \(5, 1, 25, 3\)"):
+        build_training_data(config, network(4))
+    save_dictionary(path, {"frames": {}})
+    with pytest.raises(UserError, match=r"poses\.npy: expected .* found the keys \['frames'\]"):
+        build_training_data(config, network(4))
+
+
+def test_missing_file_and_folder_without_the_benchmark(tmp_path):
+    with pytest.raises(UserError, match="no such shot7m2 train file"):
+        build_training_data(
+            DataConfig(dataset="shot7m2", path=str(tmp_path / "gone.npy")), network(4)
+        )
+    with pytest.raises(UserError, match=r"has no train/train_dictionary_poses\.npy"):
+        build_training_data(DataConfig(dataset="shot7m2", path=str(tmp_path)), network(4))
+
+
+def test_data_that_do_not_fit_the_network_name_both_sizes(shot):
+    config = DataConfig(dataset="shot7m2", path=str(shot[0]))
+    for build in (build_training_data, open_sequences):
+        with pytest.raises(UserError, match=r"\(1, 72\).*\(3, 24\)"):
+            build(config, network(20, 3, 24))
