@@ -33,7 +33,10 @@ class TrainerConfig:
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = field(
         default="32-true", metadata={"help": "number format of the network's arithmetic"}
     )
-    max_epochs: int = field(default=100, metadata={"help": "passes over the training data"})
+    max_epochs: int | None = field(
+        default=None,
+        metadata={"help": "stop after so many epochs; null for the whole schedule of the method"},
+    )
     accumulate: int = field(
         default=1, metadata={"help": "batches whose gradients are averaged for one update"}
     )
@@ -61,7 +64,6 @@ class TrainerConfig:
     deterministic: bool = field(
         default=False, metadata={"help": "only deterministic kernels (slower on a GPU)"}
     )
-    seed: int = field(default=0, metadata={"help": "the one number behind all randomness"})
     max_time_minutes: float | None = field(
         default=None, metadata={"help": "save and stop after this wall time; --resume goes on"}
     )
@@ -70,11 +72,9 @@ class TrainerConfig:
         at_least = {
             "devices": 1,
             "num_nodes": 1,
-            "max_epochs": 1,
             "accumulate": 1,
             "keep_checkpoints": 0,
             "log_every_n_steps": 1,
-            "seed": 0,
         }
         wrong = [
             f"{name} = {getattr(self, name)} must be at least {limit}"
@@ -82,6 +82,7 @@ class TrainerConfig:
             if getattr(self, name) < limit
         ]
         positive = (
+            "max_epochs",
             "clip_norm",
             "checkpoint_every_minutes",
             "checkpoint_every_epochs",

@@ -1,0 +1,106 @@
+"""The folder of a run: what a fresh start may find there, and what a resume must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
+
+from behaviorzoo.checkpoints import (
+    CHECKPOINTS_FOLDER,
+    CONFIG_FILE,
+    clean_leftovers,
+    find_checkpoints,
+    read_config,
+    read_metadata,
+)
+from behaviorzoo.errors import UserError
+from behaviorzoo.files import atomic_path
+
+FINGERPRINT = "data_fingerprint"
+
+
+def prepare_run_folder(
+    run_dir: Path,
+    config: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    resume: bool,
+    may_change: Sequence[str],
+) -> Path | None:
+    """Make the folder ready, and find the checkpoint to go on from.
+
+    Args:
+        run_dir: The run folder.
+        config: Resolved configuration of the run that is about to start.
+        metadata: Its ``data_fingerprint``, where it has one, is compared.
+        resume: Go on where a run was.
+        may_change: Patterns of dotted keys that may differ from that run's.
+
+    Returns:
+        The newest complete checkpoint, or None for a start from scratch.
+
+    Raises:
+        UserError: See :func:`behaviorzoo.training.fit`.
+    """
+    folder = run_dir / CHECKPOINTS_FOLDER
+    found = find_checkpoints(folder)
+    if found and not resume:
+        raise UserError(
+            f"{run_dir}: holds a run already ({found[-1].name}); add --resume to go on with it, "
+            "or choose another folder"
+        )
+    if found:
+        _refuse_differences(found[-1], config, metadata, may_change)
+    _clean_and_write(run_dir, config)
+    return found[-1] if found else None
+
+
+@rank_zero_only
+def _clean_and_write(run_dir: Path, config: Mapping[str, Any]) -> None:
+    """The part of one process: the others may come here when the first one saves already."""
+    clean_leftovers(run_dir / CHECKPOINTS_FOLDER)
+    text = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None)
+    with atomic_path(run_dir / CONFIG_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _refuse_differences(
+    checkpoint: Path,
+    config: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    may_change: Sequence[str],
+) -> None:
+    was, now = dict(_leaves(read_config(checkpoint))), dict(_leaves(_plain(config)))
+    differing = [
+        f"{key} {was.get(key, 'absent')!s} -> {now.get(key, 'absent')!s}"
+        for key in {**was, **now}
+        if was.get(key) != now.get(key) and not any(fnmatch(key, p) for p in may_change)
+    ]
+    if differing:
+        raise UserError(
+            f"{checkpoint}: cannot resume with another configuration: {'; '.join(differing)}. "
+            "Set these back, or start a new run in another folder"
+        )
+    saved, given = read_metadata(checkpoint).get(FINGERPRINT), metadata.get(FINGERPRINT)
+    if saved != given:
+        raise UserError(
+            f"{checkpoint}: cannot resume with other data: the fingerprint was {saved}, now it is "
+            f"{given}. Use the data of the first start, or start a new run in another folder"
+        )
+
+
+def _plain(config: Mapping[str, Any]) -> Any:
+    """The configuration as it comes back from a file: tuples become lists."""
+    return yaml.safe_load(yaml.safe_dump(dict(config)))
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,66 @@
+"""A run that is asked to end (Ctrl-C, SIGTERM) saves at the next update and then ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+_SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+
+
+class StopTraining(BaseException):
+    """Ends a training run from inside its loop.
+
+    Not an ``Exception``: nothing between the loop and the caller may take it for a failure.
+
+    Attributes:
+        signal: The signal that asked for the end, or None when the allowed time is over.
+    """
+
+    def __init__(self, signal: int | None = None):
+        super().__init__(signal)
+        self.signal = signal
+
+
+class StopRequest:
+    """Turns SIGTERM and Ctrl-C into a wish that the training loop reads; a context manager.
+
+    A second Ctrl-C ends the run at once. Outside the main thread, where Python delivers no
+    signals, it changes nothing.
+
+    Attributes:
+        signal: The signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        """Remember who has the signals now, and take them over."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+            self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before = {}
+
+    def listen(self) -> None:
+        """Take the signals over again, from a library that took them in between."""
+        for number in self._before:
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.signal == signal.SIGINT:
+            raise StopTraining(number)
+        self.signal = number
+        again = "; Ctrl-C again ends at once" if number == signal.SIGINT else ""
+        # print() may be the very call that the signal interrupts, and it is not reentrant.
+        os.write(2, f"\n{_SIGNALS[signal.Signals(number)]}: saving, then ending{again}\n".encode())
