@@ -85,6 +85,26 @@ def missing_report(ds: xr.Dataset) -> pd.DataFrame:
     )
 
 
+def check_policy(policy: str, max_gap: int | None) -> None:
+    """Refuse a policy that :func:`handle_missing` does not know or that lacks its number.
+
+    Raises:
+        UserError: Unknown policy, or ``max_gap`` missing, not positive, or without use.
+    """
+    if policy not in POLICIES:
+        raise UserError(f"missing policy {policy!r} is unknown; {suggest(policy, POLICIES)}")
+    if policy == "interpolate" and (max_gap is None or max_gap < 1):
+        raise UserError(
+            f"missing policy 'interpolate' needs a max gap of at least 1 frame, got {max_gap}; "
+            "say which gaps are short enough to draw a straight line over"
+        )
+    if policy != "interpolate" and max_gap is not None:
+        raise UserError(
+            f"max gap {max_gap} has no meaning for the missing policy {policy!r}; "
+            "leave it out or choose 'interpolate'"
+        )
+
+
 def handle_missing(
     ds: xr.Dataset,
     policy: Literal["keep", "interpolate", "mask"] | str,
@@ -107,18 +127,7 @@ def handle_missing(
         UserError: Unknown policy, or ``max_gap`` missing, not positive, or given for a policy
             that has no use for it.
     """
-    if policy not in POLICIES:
-        raise UserError(f"missing policy {policy!r} is unknown; {suggest(policy, POLICIES)}")
-    if policy == "interpolate" and (max_gap is None or max_gap < 1):
-        raise UserError(
-            f"missing policy 'interpolate' needs a max gap of at least 1 frame, got {max_gap}; "
-            "say which gaps are short enough to draw a straight line over"
-        )
-    if policy != "interpolate" and max_gap is not None:
-        raise UserError(
-            f"max gap {max_gap} has no meaning for the missing policy {policy!r}; "
-            "leave it out or choose 'interpolate'"
-        )
+    check_policy(policy, max_gap)
     out = ds.copy()
     if policy == "interpolate":
         assert max_gap is not None
