@@ -1,0 +1,174 @@
+"""The hierarchical encoder: windows of poses in, one embedding grid per level out.
+
+Letters: B batch, T frames, I individuals, F features; M mask units (K visible), S tokens of a
+mask unit, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from behaviorzoo.errors import UserError
+from hbehavemae.model.attention import Block
+from hbehavemae.model.embedding import (
+    MissingEmbed,
+    PatchEmbed,
+    position_table,
+    raw_units,
+    split_missing,
+    take_rows,
+)
+from hbehavemae.model.geometry import Geometry, ModelConfig
+from hbehavemae.model.initialisation import initialise
+from hbehavemae.model.masking import select, take_units, visible_count
+from hbehavemae.model.unroll import units_to_grid
+
+
+class HBehaveEncoder(nn.Module):
+    """Encoder of hBehaveMAE (Stoffl et al. 2024) on the Hiera backbone (Ryali et al. 2023).
+
+    Args:
+        config: Options; the geometry is checked here.
+        generator: Source of the random initial weights; PyTorch's own where None.
+
+    Raises:
+        UserError: A geometry that cannot work, with every reason.
+    """
+
+    def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.geometry = self._check(config)
+        self._build(self.geometry)
+        initialise(self, generator)
+
+    @staticmethod
+    def _check(config: ModelConfig) -> Geometry:
+        return Geometry(config, masked=False)
+
+    def _build(self, geometry: Geometry) -> None:
+        config = geometry.config
+        t, h, w = geometry.tokens
+        self.pos_embed_spatial = nn.Parameter(torch.empty(1, h * w, config.init_embed_dim))
+        self.pos_embed_temporal = nn.Parameter(torch.empty(1, t, config.init_embed_dim))
+        self.patch_embed = PatchEmbed(geometry)
+        if config.missing:
+            self.missing_embed = MissingEmbed(geometry)
+        self.blocks = nn.ModuleList(Block(spec, config.mlp_ratio) for spec in geometry.blocks)
+        self.projections = nn.ModuleList(
+            nn.Linear(geometry.blocks[end].dim_out, dim)
+            for end, dim in zip(geometry.stage_ends, geometry.level_dims, strict=True)
+        )
+
+    @property
+    def config(self) -> ModelConfig:
+        """The options the network was built with."""
+        return self.geometry.config
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, levels: Sequence[int] | None = None
+    ) -> list[Tensor]:
+        """Embed windows; only what the wanted levels need is computed.
+
+        Args:
+            x: Windows (B, T, I, F). NaN is allowed where ``config.missing``.
+            mask: (B, M) boolean, True = visible, equally many in every row; None sees all.
+            levels: Wanted levels, 0 = finest; all where None.
+
+        Returns:
+            One tensor per wanted level, in the order asked for: (B, t, h, w, C) without a mask,
+            (B, K, t, h, w, C) with one, then (t, h, w) run inside a mask unit.
+
+        Raises:
+            UserError: Windows, mask or levels of another shape than the network's.
+        """
+        wanted = self._wanted(levels)
+        units = self.cut(x)
+        visible = None
+        if mask is not None:
+            visible = select(mask, visible_count(self._checked(mask, len(x)))).visible
+        found = self.encode(units, visible, wanted)
+        return [self.to_grid(found[level], level, whole=mask is None) for level in wanted]
+
+    def cut(self, x: Tensor) -> Tensor:
+        """Windows (B, T, I, F) to mask units (B, M, frames, individuals, features)."""
+        if x.ndim != 4 or tuple(x.shape[1:]) != self.config.input_size:
+            raise UserError(
+                f"input: windows of (frames, individuals, features) {tuple(x.shape[1:])}, the "
+                f"network was built for {self.config.input_size}"
+            )
+        return raw_units(x, self.geometry)
+
+    def encode(
+        self, units: Tensor, visible: Tensor | None, levels: Sequence[int]
+    ) -> dict[int, Tensor]:
+        """Run the blocks that the wanted levels need.
+
+        Args:
+            units: (B, M, frames, individuals, features).
+            visible: (B, K) visible units, ascending; None for all.
+            levels: Wanted levels.
+
+        Returns:
+            Level to (B, K, S, C) in unit order.
+        """
+        x = self.tokens(units, visible)
+        found = {}
+        start = 0
+        for level, end in enumerate(self.geometry.stage_ends[: max(levels) + 1]):
+            for block in self.blocks[start : end + 1]:
+                x = block(x)
+            if level in levels:
+                found[level] = self.projections[level](x)
+            start = end + 1
+        return found
+
+    def tokens(self, units: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Embed patches and add positions: units to (B, K, S, E) in unit order."""
+        position = position_table(self.pos_embed_temporal, self.pos_embed_spatial, self.geometry)
+        if visible is not None:
+            units = take_units(units, visible)
+            position = take_rows(position, visible)
+        # Coordinates need all digits: half precision would round pixels by whole units.
+        with torch.autocast(units.device.type, enabled=False):
+            patches = self.patch_embed.patches(units)
+            if not self.config.missing:
+                return self.patch_embed(patches) + position
+            values, missing = split_missing(patches)
+            return self.patch_embed(values) + self.missing_embed(missing) + position
+
+    def to_grid(self, x: Tensor, level: int, *, whole: bool = True) -> Tensor:
+        """A level in unit order (B, K, S, C) to natural order.
+
+        Args:
+            x: Output of :meth:`encode`.
+            level: Which level it is.
+            whole: All units are there: give one grid (B, t, h, w, C) for the window; else a
+                small grid for each unit, (B, K, t, h, w, C).
+        """
+        strides = self.geometry.strides[level:]
+        if whole:
+            return units_to_grid(x, self.geometry.mask_grid, strides)
+        B, K = x.shape[:2]
+        return units_to_grid(x.flatten(0, 1), (1, 1, 1), strides).unflatten(0, (B, K))
+
+    def _wanted(self, levels: Sequence[int] | None) -> list[int]:
+        n_levels = len(self.geometry.stage_ends)
+        wanted = list(range(n_levels)) if levels is None else list(levels)
+        wrong = [level for level in wanted if not 0 <= level < n_levels]
+        if wrong or not wanted:
+            raise UserError(
+                f"levels: {wrong or 'none'} wanted, the network has 0 to {n_levels - 1}"
+            )
+        return wanted
+
+    def _checked(self, mask: Tensor, batch: int) -> Tensor:
+        expected = (batch, self.geometry.n_units)
+        if mask.dtype != torch.bool or tuple(mask.shape) != expected:
+            raise UserError(
+                f"mask: {mask.dtype} of shape {tuple(mask.shape)}, expected booleans (windows, "
+                f"mask units) {expected}"
+            )
+        return mask
