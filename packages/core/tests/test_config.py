@@ -18,11 +18,22 @@ from hypothesis import strategies as st
 from behaviorzoo.config import compose, describe, from_dict, read_yaml, to_dict, to_yaml
 from behaviorzoo.errors import UserError
 from behaviorzoo.launch import LaunchConfig
-from behaviorzoo.schema import convert, nearest_key
+from behaviorzoo.schema import convert
+from behaviorzoo.schema_keys import nearest_key
 
 
 @dataclass(frozen=True)
 class Model:
+    """A network.
+
+    Attributes:
+        q_strides: Pooling between
+            the stages.
+        widths: One for each stage.
+
+    Note: not a description of anything.
+    """
+
     q_strides: tuple[tuple[int, int, int], ...] = ((2, 1, 4), (2, 1, 6))
     widths: tuple[int, ...] = (78, 128, 256)
     ratio: float = field(default=0.7, metadata={"help": "share of mask units that are hidden"})
@@ -198,7 +209,7 @@ def test_all_mistakes_are_told_at_once(conf):
     assert "  epochs: got 'many', expected int" in text
     assert "  model.q_stride: unknown key; did you mean 'model.q_strides'?" in text
     assert "  'nonsense' is not of the form key=value" in text
-    assert "  experiment: no choice 'smal'; did you mean 'small'?" in text
+    assert "  experiment: no choice or yaml file 'smal'; did you mean 'small'?" in text
     assert "  verbose: got 3, expected true or false" in text
 
 
@@ -226,7 +237,7 @@ def test_all_mistakes_are_told_at_once(conf):
         ("data.names={a:b}", "data.names.a: got 'b', expected int"),
         ("model=3", "model: got 3, expected a section with the keys q_strides"),
         ("model.ratio=2", "model: ratio 2.0 must lie between 0 and 1"),
-        ("data=sho", "data: no choice 'sho'; did you mean 'shot'?"),
+        ("data=sho", "data: no choice or yaml file 'sho'; did you mean 'shot'?"),
         ("launch=slrm", "did you mean 'slurm'?"),
         ("experiment=gone.yaml", "gone.yaml: no such configuration"),
         ("=3", "is not of the form key=value"),
@@ -353,7 +364,12 @@ def test_a_suggestion_is_always_a_valid_key(path, known):
 def test_every_key_is_described():
     text = describe(Config)
     assert "model.ratio (number, default 0.7)\n    share of mask units that are hidden" in text
-    assert "model.q_strides (list of list [int, int, int], default [[2, 1, 4], [2, 1, 6]])" in text
+    assert (
+        "model.q_strides (list of list [int, int, int], default [[2, 1, 4], [2, 1, 6]])\n"
+        "    Pooling between the stages.\n"
+    ) in text
+    assert "    One for each stage.\n" in text
+    assert "not a description" not in text
     assert "model.fusion ('single' or 'multi', default 'single')" in text
     assert "clip (number or null, default null)" in text
     assert "launch.launcher" in text

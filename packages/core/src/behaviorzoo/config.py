@@ -21,20 +21,8 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.files import existing_file
-from behaviorzoo.schema import (
-    Problem,
-    convert,
-    defaults,
-    describe,
-    from_dict,
-    keys,
-    nearest_key,
-    report,
-    to_dict,
-    to_yaml,
-    type_name,
-    type_of,
-)
+from behaviorzoo.schema import Problem, convert, from_dict, report, to_dict, to_yaml
+from behaviorzoo.schema_keys import defaults, describe, keys, nearest_key, type_name, type_of
 
 __all__ = ["compose", "describe", "from_dict", "read_yaml", "to_dict", "to_yaml"]
 
@@ -180,8 +168,7 @@ def _choice_word(
     if choice in choices or choice == "null":
         return f"{group}={choice}"
     if not choice.endswith((".yaml", ".yml")) and os.sep not in choice:
-        hint = suggest(choice, choices)
-        raise UserError(f"no choice {choice!r}; {hint} Or give the path of a yaml file.")
+        raise UserError(f"no choice or yaml file {choice!r}; {suggest(choice, choices)}")
     file = Path(choice).expanduser()
     read_yaml(file)
     text = file.read_text(encoding="utf-8")
