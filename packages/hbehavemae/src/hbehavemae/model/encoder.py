@@ -33,20 +33,23 @@ class HBehaveEncoder(nn.Module):
     Args:
         config: Options; the geometry is checked here.
         generator: Source of the random initial weights; PyTorch's own where None.
+        masked: Check that random masks of ``config.mask_ratio`` are possible.
 
     Raises:
         UserError: A geometry that cannot work, with every reason.
     """
 
-    def __init__(self, config: ModelConfig, *, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        generator: torch.Generator | None = None,
+        masked: bool = False,
+    ) -> None:
         super().__init__()
-        self.geometry = self._check(config)
+        self.geometry = Geometry(config, masked)
         self._build(self.geometry)
         initialise(self, generator)
-
-    @staticmethod
-    def _check(config: ModelConfig) -> Geometry:
-        return Geometry(config, masked=False)
 
     def _build(self, geometry: Geometry) -> None:
         config = geometry.config

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from behaviorzoo.errors import UserError
 from hbehavemae.losses import masked_error, standardise, standardise_observed, token_errors
 from hbehavemae.model.attention import NORM_EPS, Block
 from hbehavemae.model.encoder import HBehaveEncoder
@@ -54,14 +55,21 @@ class HBehaveMAE(HBehaveEncoder):
     Args:
         config: Options; the geometry is checked here.
         generator: Source of the random initial weights; PyTorch's own where None.
+        masked: Check that random masks of ``config.mask_ratio`` are possible; a trained network
+            that only embeds does without.
 
     Raises:
         UserError: A geometry that cannot work, with every reason.
     """
 
-    @staticmethod
-    def _check(config: ModelConfig) -> Geometry:
-        return Geometry(config, masked=True)
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        generator: torch.Generator | None = None,
+        masked: bool = True,
+    ) -> None:
+        super().__init__(config, generator=generator, masked=masked)
 
     def _build(self, geometry: Geometry) -> None:
         super()._build(geometry)
@@ -105,7 +113,8 @@ class HBehaveMAE(HBehaveEncoder):
             generator: Source of that noise.
 
         Raises:
-            UserError: Windows or mask of another shape than the network's.
+            UserError: Windows or mask of another shape than the network's, or the mask ratio
+                hides all or nothing.
         """
         units = self.cut(x)
         mask, selection = self._choose(len(x), x.device, mask, noise, generator)
@@ -171,6 +180,11 @@ class HBehaveMAE(HBehaveEncoder):
     ) -> tuple[Tensor, Selection]:
         if mask is not None:
             return mask, select(mask, visible_count(self._checked(mask, batch)))
+        if not 0 < self.geometry.n_kept < self.geometry.n_units:
+            raise UserError(
+                f"mask_ratio {self.config.mask_ratio} of {self.geometry.n_units} mask units leaves "
+                f"{self.geometry.n_kept} visible: some must be visible and some hidden to train"
+            )
         if noise is None:
             source = device if generator is None else generator.device
             noise = torch.rand(batch, self.geometry.n_units, generator=generator, device=source)

@@ -1,0 +1,197 @@
+"""Trained weights into networks: our checkpoint folders and the authors' ``.pth`` files.
+
+Both hold the same state dict; the authors keep their command-line options beside it, we keep the
+resolved configuration. Loading is strict: a missing, unexpected or misshapen key is named.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from behaviorzoo import checkpoints as folders
+from behaviorzoo.errors import UserError
+from behaviorzoo.schema import from_dict
+from behaviorzoo.weights import load_torch_file, strict_load
+from hbehavemae.author_options import infer_options, read_options
+from hbehavemae.model import HBehaveEncoder, HBehaveMAE, ModelConfig
+
+WEIGHT_KEYS = ("model", "model_state")
+"""Where the authors keep the state dict, in the order in which they look."""
+
+DECODER_KEYS = (
+    "mask_token",
+    "decoder_pos_embed",
+    "encoder_norm.",
+    "multi_scale_fusion_heads.",
+    "decoder_embed.",
+    "decoder_blocks.",
+    "decoder_norm.",
+    "decoder_pred.",
+)
+"""What a pretrained file holds beyond the encoder."""
+
+UNUSED_KEYS = ("norm.", "head.projection.")
+"""Layers of the authors' encoder class that no workflow of theirs uses."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A checkpoint that has been read.
+
+    Attributes:
+        config: Options of the network.
+        state: Parameter name -> tensor on the CPU.
+        full_config: The whole configuration of the run, where the checkpoint is one of ours.
+        metadata: Ours: versions, step, metrics. Theirs: ``epoch`` and ``args``, their options.
+        path: The folder or file.
+    """
+
+    config: ModelConfig
+    state: dict[str, Tensor]
+    full_config: dict[str, Any] | None
+    metadata: dict[str, Any]
+    path: Path
+
+
+def load_checkpoint(path: str | Path, config: ModelConfig | None = None) -> LoadedModel:
+    """Read a checkpoint of ours or of the authors.
+
+    Args:
+        path: A checkpoint folder, a run folder (its newest checkpoint), the authors' file of any
+            name, or a folder of theirs (its last file with "checkpoint" in the name).
+        config: Options of the network where the file does not say them.
+
+    Raises:
+        UserError: Nothing there, damaged, not a checkpoint, or its options are unknown.
+    """
+    path = Path(path).expanduser()
+    file = _authors_file(path)
+    return _load_folder(path) if file is None else _load_file(file, config)
+
+
+def build_encoder(path: str | Path, config: ModelConfig | None = None) -> HBehaveEncoder:
+    """The trained encoder, in evaluation mode; the decoder of the file is left out.
+
+    Args:
+        path: See :func:`load_checkpoint`.
+        config: Options of the network where the file does not say them.
+
+    Raises:
+        UserError: As :func:`load_checkpoint`, or the weights do not fit the options.
+    """
+    loaded = load_checkpoint(path, config)
+    module = _without_random_weights(HBehaveEncoder, loaded.config)
+    state = {
+        name: tensor
+        for name, tensor in loaded.state.items()
+        if not name.startswith(DECODER_KEYS + UNUSED_KEYS)
+    }
+    strict_load(module, state, str(loaded.path))
+    return module.eval()
+
+
+def build_mae(path: str | Path, config: ModelConfig | None = None) -> HBehaveMAE:
+    """The whole trained network, in evaluation mode.
+
+    Args:
+        path: See :func:`load_checkpoint`.
+        config: Options of the network where the file does not say them.
+
+    Raises:
+        UserError: As :func:`load_checkpoint`, or the weights do not fit the options.
+    """
+    loaded = load_checkpoint(path, config)
+    module = _without_random_weights(HBehaveMAE, loaded.config, masked=False)
+    strict_load(module, loaded.state, str(loaded.path))
+    return module.eval()
+
+
+def _without_random_weights(network: Any, config: ModelConfig, **options: Any) -> Any:
+    """Build a network whose every weight is about to be loaded; the seed is left alone."""
+    return network(config, generator=torch.Generator().manual_seed(0), **options)
+
+
+def _authors_file(path: Path) -> Path | None:
+    """The file if ``path`` means one of the authors'; None if it means a folder of ours."""
+    if path.is_file() and path.name != folders.MODEL_FILE:
+        return path
+    if not path.is_dir() or (path / folders.MODEL_FILE).exists():
+        return None
+    files = [p for p in sorted(path.iterdir()) if p.is_file() and "checkpoint" in p.name]
+    return files[-1] if files else None
+
+
+def _load_folder(path: Path) -> LoadedModel:
+    found = folders.load_checkpoint(path)
+    where = str(found.path / folders.CONFIG_FILE)
+    if not isinstance(found.config.get("model"), Mapping):
+        raise UserError(f"{where}: no section 'model', so the geometry is unknown")
+    config = from_dict(ModelConfig, found.config["model"], where=where)
+    return LoadedModel(config, found.state, found.config, found.metadata, found.path)
+
+
+def _load_file(path: Path, config: ModelConfig | None) -> LoadedModel:
+    content = load_torch_file(path)
+    state = _state_dict(content, path)
+    arguments = content.get("args", {})
+    options = vars(arguments) if isinstance(arguments, Namespace) else arguments
+    if not isinstance(options, Mapping):
+        raise UserError(f"{path}: 'args' is {type(options).__name__}, expected the options")
+    if config is None:
+        config = _config(state, options, path)
+    metadata: dict[str, Any] = {"args": dict(options)}
+    if isinstance(content.get("epoch"), int):
+        metadata["epoch"] = content["epoch"]
+    return LoadedModel(config, state, None, metadata, path)
+
+
+def _state_dict(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    for key in WEIGHT_KEYS:
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    state = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not state or len(state) < len(content):
+        others = sorted(str(name) for name in content if name not in state)[:5]
+        raise UserError(
+            f"{path}: no state dict under {' or '.join(map(repr, WEIGHT_KEYS))} and not one "
+            f"itself (found {', '.join(others) or 'nothing'}); is it a checkpoint of hBehaveMAE?"
+        )
+    return state
+
+
+def _config(state: Mapping[str, Tensor], options: Mapping[str, Any], path: Path) -> ModelConfig:
+    """Options as stated; what was not stated, from the shapes of the weights."""
+    known = {**infer_options(state), **read_options(options, str(path))}
+    needed = [field.name for field in fields(ModelConfig) if field.name in NOT_GUESSED]
+    unknown = [name for name in needed if name not in known]
+    if known.get("non_hierarchical"):
+        unknown = [name for name in unknown if name not in ("q_strides", "mask_unit_attn")]
+    if unknown:
+        found = ", ".join(f"{name}={known[name]}" for name in needed if name in known)
+        raise UserError(
+            f"{path}: the file has no settings ('args') and its weights do not tell "
+            f"{', '.join(unknown)}; pass the configuration of the network"
+            + (f" (the weights tell {found})" if found else "")
+        )
+    return replace(ModelConfig(), **known)
+
+
+NOT_GUESSED = (
+    "input_size",
+    "patch_kernel",
+    "stages",
+    "q_strides",
+    "mask_unit_attn",
+    "init_embed_dim",
+    "init_num_heads",
+    "out_embed_dims",
+)
+"""Options without which an embedding would be wrong in silence."""
