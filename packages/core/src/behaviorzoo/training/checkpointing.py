@@ -86,7 +86,7 @@ class CheckpointWriter(Checkpoint):
         run_dir: The run folder.
         config: Resolved configuration, stored in every checkpoint.
         metadata: Stored in every checkpoint besides step, epoch and metrics.
-        metrics_log: Its latest numbers go into the metadata, and it knows whether the loss is a number.
+        metrics_log: Its latest numbers go into the metadata; it checks that the loss is finite.
         stop: The wish to end.
     """
 

@@ -16,7 +16,6 @@ class TrainingModule(lightning.LightningModule):
     a batch from :meth:`held_out`.
 
     Attributes:
-        model: The network.
         measured: Name -> scalar tensor of the latest batch, without history.
         grad_norm: Global L2 norm of the latest update's gradients before clipping.
         train_measures: Names that ``training_step`` measures; columns ``train_NAME`` of the log.
@@ -25,8 +24,6 @@ class TrainingModule(lightning.LightningModule):
 
     train_measures: ClassVar[tuple[str, ...]] = ("loss",)
     val_measures: ClassVar[tuple[str, ...]] = ("loss",)
-    model: torch.nn.Module
-
     def __init__(self) -> None:
         super().__init__()
         self.measured: dict[str, torch.Tensor] = {}

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -117,6 +118,7 @@ def fit(
     held_out: HeldOut | None = None,
     resume: bool = False,
     may_change: Sequence[str] = (),
+    callbacks: Sequence[lightning.Callback] = (),
 ) -> Path:
     """Train, with logs and checkpoints in the run folder, from the start or from where it was.
 
@@ -132,6 +134,7 @@ def fit(
         resume: Go on from the newest complete checkpoint; where there is none, start.
         may_change: Patterns of configuration keys that may differ at a resume (``data.path``),
             besides those of where and how to run.
+        callbacks: More that happens between the batches, before logs and checkpoints.
 
     Returns:
         The folder of the last checkpoint.
@@ -156,16 +159,16 @@ def fit(
     elif resume:
         _say(f"{run_dir}: no complete checkpoint to resume from, starting from scratch")
     if cfg.compile:
-        module.model.compile()
+        cast(torch.nn.Module, module.model).compile()
     stop = StopRequest()
     log = MetricsLog(run_dir, cfg.log_every_n_steps, loader)
-    callbacks: list[lightning.Callback] = [_Processes(loader, stop), log]
+    parts: list[lightning.Callback] = [_Processes(loader, stop), *callbacks, log]
     if cfg.progress:
-        callbacks.append(Progress(loader))
+        parts.append(Progress(loader))
     if held_out is not None:
-        callbacks.append(Validator(held_out.loader, held_out.every_epochs, stop, log.on_validated))
-    callbacks.append(CheckpointWriter(cfg, run_dir, config, metadata, log, stop))
-    trainer = build_trainer(cfg, run_dir, callbacks)
+        parts.append(Validator(held_out.loader, held_out.every_epochs, stop, log.on_validated))
+    parts.append(CheckpointWriter(cfg, run_dir, config, metadata, log, stop))
+    trainer = build_trainer(cfg, run_dir, parts)
     with stop, _quiet():
         try:
             trainer.fit(module, loader, ckpt_path=None if start is None else str(start))
