@@ -108,9 +108,10 @@ class Registry:
                 f"    size {size}; hash {checksum}; licence {file.licence}",
                 f"    {file.url}",
             ]
-            lines += [f"    cite: {file.cite}"] if file.cite else []
         for name, steps in self.manual.items():
             lines += ["", f"{name} (by hand)", *("    " + line for line in steps.splitlines())]
+        cites = dict.fromkeys(file.cite for file in self.files if file.cite)
+        lines += ["", *(f"cite: {cite}" for cite in cites)]
         return "\n".join(lines)
 
 
