@@ -1,0 +1,59 @@
+"""How a probe is to be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RIDGE_ALPHAS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+LOGISTIC_ALPHAS = (1.0,)
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """How to probe.
+
+    Attributes:
+        tasks: Tasks of the label table; None = all.
+        regression: Tasks whose labels are numbers.
+        levels: Levels; None = all, and all together if they are not too wide.
+        combine: Also probe the chosen levels together.
+        test: Test recordings; None = folds.
+        folds: Number of folds without ``test``; None = 5 or fewer.
+        estimator: ``ridge``, or ``logistic`` for the multi-class models.
+        alphas: Penalties; None = 1 to 1e6 for ridge, 1 for logistic.
+        class_weight: ``balanced`` or ``none`` for the multi-class models; None = balanced for
+            ridge, none for logistic. The one-vs-rest probes are always balanced.
+        standardise: Scale the features by their deviation in the training frames.
+        every: Train on every k-th frame of a recording; all frames are tested.
+        context: Windows in frames, see :class:`Features`.
+        background: Classes left out of the mean over one-vs-rest probes.
+    """
+
+    tasks: tuple[str, ...] | None = None
+    regression: tuple[str, ...] = ()
+    levels: tuple[str, ...] | None = None
+    combine: bool = False
+    test: tuple[str, ...] | None = None
+    folds: int | None = None
+    estimator: str = "ridge"
+    alphas: tuple[float, ...] | None = None
+    class_weight: str | None = None
+    standardise: bool = True
+    every: int = 1
+    context: tuple[int, ...] = ()
+    background: tuple[str, ...] = ()
+
+    @property
+    def ridge_alphas(self) -> tuple[float, ...]:
+        """Penalties of the ridge probes."""
+        return RIDGE_ALPHAS if self.alphas is None or self.logistic else self.alphas
+
+    @property
+    def logistic(self) -> bool:
+        """Whether the multi-class models are logistic."""
+        return self.estimator == "logistic"
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the multi-class models are balanced."""
+        return self.class_weight == "balanced" or (self.class_weight is None and not self.logistic)

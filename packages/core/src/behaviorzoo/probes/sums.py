@@ -1,0 +1,236 @@
+"""The sums over frames that a linear probe needs, per group of recordings and per class.
+
+With x~ = (x - shift, 1), the matrix G = sum of x~ x~^T holds the Gram matrix, the sums and the
+count of a set of frames at once. G is kept per group (a fold, or a set of recordings that is
+always used together) for all frames and for the frames of each class. The frames of one class of
+each task, the implied one, are not summed: G of that class is what remains of the total. So many
+binary tasks with rare positives cost little more than one pass.
+
+Letters: D features, C classes, E = D + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_BLOCK_ROWS = 8192
+_MISSING = -1
+
+
+@dataclass(frozen=True)
+class ClassTask:
+    """A task with classes.
+
+    Args:
+        name: Name of the task.
+        classes: Class names, in the order of their codes.
+        implied: Code of the class whose sums are not formed but follow from the total. Best the
+            most frequent class; any choice gives the same result.
+    """
+
+    name: str
+    classes: tuple[str, ...] = field(default=("no", "yes"))
+    implied: int = 0
+
+
+@dataclass(frozen=True)
+class ValueTask:
+    """A task with a number per frame (regression)."""
+
+    name: str
+
+
+class ProbeSums:
+    """Sums over frames, per group, for many tasks.
+
+    Args:
+        n_features: D.
+        tasks: The tasks, in the order of the targets given to ``add``.
+        n_groups: Number of groups.
+        shift: Vector (D,) taken from all features before anything is squared, so that a large
+            mean costs no digits; default: the mean of the first block. Results do not depend on
+            it, because every model has an intercept.
+        dtype: Precision of the products within a block of 8192 frames. Sums over blocks are
+            always float64; float32 is about twice as fast and exact to about 1e-6.
+
+    Attributes:
+        rows: Number of frames seen per group (n_groups,).
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        tasks: Sequence[ClassTask | ValueTask],
+        n_groups: int,
+        *,
+        shift: np.ndarray | None = None,
+        dtype: type[np.float64] | type[np.float32] = np.float64,
+    ) -> None:
+        self.n_features = n_features
+        self.tasks = list(tasks)
+        self.n_groups = n_groups
+        self.shift = None if shift is None else np.asarray(shift, dtype=np.float64)
+        self._side = n_features + 1
+        self._dtype = dtype
+        self._total = self._zeros()
+        # (task, class or _MISSING) -> (n_groups, E, E); made when the first such frame is seen.
+        self._parts: dict[tuple[int, int], np.ndarray] = {}
+        self._moments = {
+            t: np.zeros((n_groups, self._side))
+            for t, task in enumerate(self.tasks)
+            if isinstance(task, ValueTask)
+        }
+        self._squares = {t: np.zeros(n_groups) for t in self._moments}
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Number of frames seen per group (n_groups,)."""
+        return self._total[:, -1, -1]
+
+    def add(self, features: np.ndarray, targets: Sequence[np.ndarray], group: int) -> None:
+        """Add the frames of one group; any number of calls, any number of frames.
+
+        Args:
+            features: (n, D), finite.
+            targets: One array (n,) per task: class codes with -1 = unlabelled, or values with
+                NaN = unlabelled.
+            group: Index of the group that all these frames belong to.
+
+        Raises:
+            ValueError: Wrong shapes, a class code out of range, or features not finite.
+        """
+        if features.ndim != 2 or features.shape[1] != self.n_features:
+            raise ValueError(f"features {features.shape} must be (n, {self.n_features})")
+        if len(targets) != len(self.tasks) or any(len(t) != len(features) for t in targets):
+            raise ValueError(f"{len(self.tasks)} targets of {len(features)} frames were expected")
+        if self.shift is None and len(features):
+            self.shift = features[:_BLOCK_ROWS].mean(axis=0, dtype=np.float64)
+        for start in range(0, len(features), _BLOCK_ROWS):
+            rows = slice(start, start + _BLOCK_ROWS)
+            self._add_block(features[rows], [target[rows] for target in targets], group)
+
+    def _add_block(self, features: np.ndarray, targets: Sequence[np.ndarray], group: int) -> None:
+        block = np.ones((len(features), self._side), dtype=self._dtype)
+        np.subtract(features, self.shift_of(), out=block[:, :-1], casting="same_kind")
+        gram = block.T @ block
+        if not np.isfinite(gram[-1]).all():
+            raise ValueError("features must be finite")
+        self._total[group] += gram
+        # Tasks often miss the same frames: each set of frames is multiplied once.
+        seen: dict[bytes, np.ndarray] = {}
+        for t, (task, target) in enumerate(zip(self.tasks, targets, strict=True)):
+            if isinstance(task, ValueTask):
+                self._add_values(block, np.asarray(target, dtype=np.float64), t, group, seen)
+                continue
+            if target.min() < _MISSING or target.max() >= len(task.classes):
+                raise ValueError(f"task {task.name!r}: class code out of range")
+            counts = np.bincount(target.astype(np.intp) - _MISSING)
+            for code in (np.flatnonzero(counts) + _MISSING).tolist():
+                if code != task.implied:
+                    self._add_part((t, code), block, target == code, group, seen)
+
+    def _add_values(
+        self,
+        block: np.ndarray,
+        values: np.ndarray,
+        t: int,
+        group: int,
+        seen: dict[bytes, np.ndarray],
+    ) -> None:
+        missing = np.isnan(values)
+        if missing.any():
+            self._add_part((t, _MISSING), block, missing, group, seen)
+            values = np.where(missing, 0.0, values)
+        self._moments[t][group] += values @ block
+        self._squares[t][group] += values @ values
+
+    def _add_part(
+        self,
+        key: tuple[int, int],
+        block: np.ndarray,
+        chosen: np.ndarray,
+        group: int,
+        seen: dict[bytes, np.ndarray],
+    ) -> None:
+        fingerprint = chosen.tobytes()
+        if fingerprint not in seen:
+            rows = block[chosen]
+            seen[fingerprint] = rows.T @ rows
+        if key not in self._parts:
+            self._parts[key] = self._zeros()
+        self._parts[key][group] += seen[fingerprint]
+
+    def _zeros(self) -> np.ndarray:
+        return np.zeros((self.n_groups, self._side, self._side))
+
+    # -- what the solvers ask for ------------------------------------------------------------
+
+    def total(self, groups: Sequence[int], columns: np.ndarray | None = None) -> np.ndarray:
+        """G of all frames of the groups (E, E)."""
+        return self._take(self._total, groups, columns).sum(axis=0)
+
+    def classes(
+        self, task: int, groups: Sequence[int], columns: np.ndarray | None = None
+    ) -> np.ndarray:
+        """G of each class of a task, per group.
+
+        Args:
+            task: Index of a ``ClassTask``.
+            groups: Which groups.
+            columns: Which features; default all.
+
+        Returns:
+            (len(groups), C, E, E) with E = len(columns) + 1. Sum over the first axis to train on
+            the groups together.
+        """
+        described = self.tasks[task]
+        if not isinstance(described, ClassTask):
+            raise TypeError(f"task {described.name!r} has no classes")
+        total = self._take(self._total, groups, columns)
+        sums = np.zeros((len(groups), len(described.classes), *total.shape[1:]))
+        remaining = total
+        for code in (_MISSING, *range(len(described.classes))):
+            part = self._parts.get((task, code))
+            if part is not None:
+                taken = self._take(part, groups, columns)
+                remaining = remaining - taken
+                if code != _MISSING:
+                    sums[:, code] = taken
+        sums[:, described.implied] = remaining
+        return sums
+
+    def values(
+        self, task: int, groups: Sequence[int], columns: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """G of the labelled frames, sum of y x~ and sum of y^2 of a ``ValueTask``, per group.
+
+        Returns:
+            (len(groups), E, E), (len(groups), E) and (len(groups),).
+        """
+        gram = self._take(self._total, groups, columns)
+        missing = self._parts.get((task, _MISSING))
+        if missing is not None:
+            gram = gram - self._take(missing, groups, columns)
+        moments = self._moments[task][list(groups)]
+        if columns is not None:
+            moments = moments[:, self._extended(columns)]
+        return gram, moments, self._squares[task][list(groups)]
+
+    def shift_of(self, columns: np.ndarray | None = None) -> np.ndarray:
+        """Shift of the chosen features (len(columns),)."""
+        shift = np.zeros(self.n_features) if self.shift is None else self.shift
+        return shift if columns is None else shift[columns]
+
+    def _take(
+        self, sums: np.ndarray, groups: Sequence[int], columns: np.ndarray | None
+    ) -> np.ndarray:
+        if columns is None:
+            return sums[list(groups)]
+        index = self._extended(columns)
+        return sums[np.ix_(np.asarray(groups), index, index)]
+
+    def _extended(self, columns: np.ndarray) -> np.ndarray:
+        return np.append(columns, self.n_features)
