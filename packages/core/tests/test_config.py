@@ -45,12 +45,18 @@ class Model:
 
 
 @dataclass
+class Step:
+    frames: int = 1
+
+
+@dataclass
 class Data:
     dataset: Literal["shot", "own"] = "own"
     path: str | None = None
     files: list[str] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
     sources: str | list[str] = "a"
+    steps: list[Step] = field(default_factory=list)
 
 
 @dataclass
@@ -144,6 +150,7 @@ def test_a_group_chosen_in_words_wins_over_the_one_of_the_experiment(conf):
         ("data.names={a:1,b:2}", "data.names", {"a": 1, "b": 2}),
         ("data.sources=[x,y]", "data.sources", ["x", "y"]),
         ("data.sources=x", "data.sources", "x"),
+        ("data.steps=[{frames: 2}, {}]", "data.steps", [Step(2), Step()]),
         ("data.path=null", "data.path", None),
         ("model.fusion=multi", "model.fusion", "multi"),
     ],
@@ -169,6 +176,24 @@ def test_a_file_of_the_users_is_an_experiment_too(conf, tmp_path):
     file.write_text("name: mine\nmodel: {ratio: 0.1}\n")
     config = compose(Config, conf, [f"experiment={file}", "epochs=2"])
     assert (config.name, config.model.ratio, config.epochs) == ("mine", 0.1, 2)
+
+
+def test_a_recipe_of_the_users_lies_over_the_default_one(conf, tmp_path):
+    config_file = tmp_path / conf / "config.yaml"
+    config_file.write_text(config_file.read_text().replace("experiment: null", "experiment: small"))
+    assert compose(Config, conf).name == "small"
+    (tmp_path / "mine.yaml").write_text("model: {ratio: 0.1}\n")
+    mine = compose(Config, conf, [f"experiment={tmp_path / 'mine.yaml'}"])
+    assert (mine.model.ratio, mine.name, mine.data.dataset) == (0.1, "small", "shot")
+
+    (tmp_path / "alone.yaml").write_text("# @package _global_\ndefaults: []\nepochs: 1\n")
+    alone = compose(Config, conf, [f"experiment={tmp_path / 'alone.yaml'}"])
+    assert (alone.epochs, alone.name, alone.model.ratio) == (1, "run", 0.7)
+    assert compose(Config, conf, ["experiment=null", "data=null"]).name == "run"
+
+
+def test_nothing_can_be_chosen_where_nothing_is_the_default(conf):
+    assert compose(Config, conf, ["experiment=null"]) == compose(Config, conf)
 
 
 def test_the_saved_configuration_of_a_run_composes_to_the_same_again(conf, tmp_path):
@@ -234,6 +259,11 @@ def test_all_mistakes_are_told_at_once(conf):
         ),
         ("model.q_strides=[[2,1,x]]", "model.q_strides[0][2]: got 'x', expected int"),
         ("model.widths=3", "model.widths: got 3, expected list of int"),
+        (
+            "data.steps=[{frame: 1}]",
+            "data.steps[0].frame: unknown key; did you mean 'data.steps[0]",
+        ),
+        ("data.steps=[{frames: x}]", "data.steps[0].frames: got 'x', expected int"),
         ("data.names={a:b}", "data.names.a: got 'b', expected int"),
         ("model=3", "model: got 3, expected a section with the keys q_strides"),
         ("model.ratio=2", "model: ratio 2.0 must lie between 0 and 1"),
@@ -296,6 +326,7 @@ _data = st.builds(
     files=st.lists(_names, max_size=3),
     names=st.dictionaries(_names, st.integers(), max_size=3),
     sources=_names | st.lists(_names, max_size=2),
+    steps=st.lists(st.builds(Step, st.integers()), max_size=2),
 )
 _configs = st.builds(
     Config,

@@ -51,7 +51,8 @@ def compose(
     A word is ``key=value`` with a dotted key of the schema (``optim.batch_size=8``, lists as
     ``[1,2,3]``) or ``group=choice`` with a group of the package (``experiment=shot7m2``,
     ``launch=local``). A choice may also be the path of a yaml file of the user's
-    (``experiment=mine.yaml``), for example the resolved ``config.yaml`` of an earlier run.
+    (``experiment=mine.yaml``), for example the resolved ``config.yaml`` of an earlier run; a
+    recipe lies over the one that is chosen by default, unless it has a ``defaults`` list.
     Later words win; words win over files; files win over the dataclass's defaults.
 
     Args:
@@ -79,7 +80,14 @@ def compose(
             choices = _choices(conf_module, override.key)
             try:
                 if choices:
-                    words.append(_choice_word(override, choices, schema, Path(folder), given))
+                    base = _default_choice(conf_module, config_name, override.key)
+                    if _is_file(override.value):
+                        given.append(Path(override.value).expanduser())
+                        words.append(_file_word(override.key, given, Path(folder), schema, base))
+                    elif override.value != "null":
+                        words.append(_choice_word(override, choices))
+                    elif base is not None:
+                        words.append(f"~{override.key}")
                 else:
                     words.append(_value_word(override, schema))
             except UserError as error:
@@ -156,29 +164,49 @@ def _split(words: Sequence[str], problems: list[Problem]) -> Iterator[_Override]
             yield _Override(key, value.strip())
 
 
-def _choice_word(
-    override: _Override,
-    choices: list[str],
-    schema: type,
-    folder: Path,
-    given: list[Path],
+def _default_choice(conf_module: str, config_name: str, group: str) -> str | None:
+    """What the first yaml file chooses for a group where the user does not."""
+    import yaml
+
+    text = files(conf_module).joinpath(f"{config_name}.yaml").read_text(encoding="utf-8")
+    for entry in yaml.safe_load(text).get("defaults", []):
+        if isinstance(entry, Mapping) and group in entry:
+            return entry[group]
+    return None
+
+
+def _is_file(choice: str) -> bool:
+    return choice.endswith((".yaml", ".yml")) or os.sep in choice
+
+
+def _choice_word(override: _Override, choices: list[str]) -> str:
+    if override.value not in choices:
+        hint = suggest(override.value, choices)
+        raise UserError(f"no choice or yaml file {override.value!r}; {hint}")
+    return f"{override.key}={override.value}"
+
+
+def _file_word(
+    group: str, given: Sequence[Path], folder: Path, schema: type, base: str | None
 ) -> str:
-    """Hydra's word for ``group=choice``, where the choice may be a file of the user's."""
-    group, choice = override.key, override.value
-    if choice in choices or choice == "null":
-        return f"{group}={choice}"
-    if not choice.endswith((".yaml", ".yml")) and os.sep not in choice:
-        raise UserError(f"no choice or yaml file {choice!r}; {suggest(choice, choices)}")
-    file = Path(choice).expanduser()
-    read_yaml(file)
-    text = file.read_text(encoding="utf-8")
-    if "@package" not in text and group not in {field.name for field in fields(schema)}:
-        # Not a section of the schema but a recipe: its keys start at the top.
-        text = "# @package _global_\n" + text
+    """Put the user's latest file where Hydra looks for choices of the group; Hydra's word for it.
+
+    Args:
+        group: Name of the group.
+        given: Files of the user's, this one last.
+        folder: Where Hydra looks besides the packages.
+        schema: The dataclass.
+        base: The group's choice by default.
+    """
+    content = read_yaml(given[-1])
+    text = given[-1].read_text(encoding="utf-8")
+    is_section = group in {field.name for field in fields(schema)}
+    if not is_section and "defaults" not in content:
+        above = f"defaults: [/{group}/{base}, _self_]\n" if base else ""
+        text = f"# @package _global_\n{above}{text}"
     copy = folder / group / f"given_{len(given)}.yaml"
     copy.parent.mkdir(exist_ok=True)
     copy.write_text(text, encoding="utf-8")
-    given.append(file)
     return f"{group}={copy.stem}"
 
 

@@ -123,7 +123,9 @@ class _Converter:
             if name in fields:
                 given[name] = self.value(hints[name], item, dotted + name)
             else:
-                unknown = f"unknown key; {nearest_key(f'{dotted}{name}', self.known)}"
+                # The keys of a list's items stand in no table of dotted keys.
+                known = [dotted + field for field in fields] if "[" in path else self.known
+                unknown = f"unknown key; {nearest_key(f'{dotted}{name}', known)}"
                 self.problems.append(Problem(f"{dotted}{name}", unknown))
         for name, field in fields.items():
             if name not in given and default_of(field) is dataclasses.MISSING:
