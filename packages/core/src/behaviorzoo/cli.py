@@ -15,7 +15,7 @@ from behaviorzoo.errors import UserError, suggest
 # heavy imports inside run, and only that of the verb in use is imported.
 VERBS = {
     "import": ("behaviorzoo.importers.command", "tracker files -> recordings"),
-    "labels": ("behaviorzoo.labels_command", "annotation files -> label table"),
+    "labels": ("behaviorzoo.annotations.command", "annotation files -> label table"),
     "info": ("behaviorzoo.info_command", "what a recording, label or embedding file holds"),
     "features": ("behaviorzoo.handcrafted_command", "hand-made features of recordings"),
     "probe": ("behaviorzoo.probe_command", "linear probes of embeddings against labels"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -270,27 +270,39 @@ def split_overlapping(
     Args:
         labels: A label table with intervals.
         negative: Label of the frames outside the intervals; None leaves them unlabelled.
-        extents: Annotated frames (first, stop) per recording. Default: from frame 0 to the
-            last labelled frame of the recording.
+        extents: Annotated frames (first, stop) per recording; a recording without any row is
+            ``negative`` throughout. Default: from frame 0 to the last labelled frame of
+            each recording in the table.
 
     Returns:
         A label table whose tasks bear the names of the classes, with the labels ``yes`` and
         ``negative``.
     """
     names = [negative or "no", "yes"]
+    extents = dict(extents) if extents is not None else _extents(labels)
     parts = []
-    for key, rows in labels.groupby(["recording", "task"], sort=False):
-        recording, task = map(str, cast("tuple[Any, Any]", key))
-        start = rows["start"].to_numpy(dtype=np.int64)
-        stop = rows["stop"].to_numpy(dtype=np.int64)
-        first, last = (extents or {}).get(recording, (min(0, start.min()), stop.max()))
-        start, stop = (np.clip(edge, first, last) - first for edge in (start, stop))
-        for name in classes_of(labels, task):
-            own = (rows["label"] == name).to_numpy()
-            codes = np.full(last - first, UNLABELLED if negative is None else 0)
-            codes[_expand_intervals(start[own], stop[own])[0]] = 1
-            parts.append(from_dense(codes, recording, name, int(first), names))
+    for task in dict.fromkeys(labels["task"]):
+        classes = classes_of(labels, task)
+        for recording, (first, stop) in extents.items():
+            rows = labels.loc[_equal(labels, "task", task) & _equal(labels, "recording", recording)]
+            edges = (_edges(rows, column, empty=0) for column in ("start", "stop"))
+            begin, end = (np.clip(edge, first, stop) - first for edge in edges)
+            for name in classes:
+                own = _equal(rows, "label", name)
+                codes = np.full(stop - first, UNLABELLED if negative is None else 0)
+                codes[_expand_intervals(begin[own], end[own])[0]] = 1
+                parts.append(from_dense(codes, recording, name, first, names))
     return pd.concat(parts, ignore_index=True) if parts else labels.copy()
+
+
+def _extents(labels: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """From frame 0 (or the first labelled one, if below) to the last labelled frame."""
+    out = {}
+    for recording in dict.fromkeys(labels["recording"]):
+        rows = labels.loc[_equal(labels, "recording", recording)]
+        start, stop = _edges(rows, "start", empty=0), _edges(rows, "stop", empty=0)
+        out[recording] = (min(0, int(start.min())), int(stop.max()))
+    return out
 
 
 def _expand_intervals(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

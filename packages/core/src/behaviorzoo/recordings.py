@@ -30,6 +30,7 @@ __all__ = [
     "DIMS",
     "SUFFIX",
     "find_recordings",
+    "frame_range",
     "handle_missing",
     "load_recording",
     "make_recording",
@@ -159,14 +160,7 @@ def load_recording(path: str | Path) -> xr.Dataset:
     Raises:
         UserError: No such file, not netCDF, truncated, or not a recording.
     """
-    path = existing_file(path, "recording")
-    with path.open("rb") as handle:
-        signature = handle.read(len(HDF5_SIGNATURE))
-    if signature != HDF5_SIGNATURE:
-        raise UserError(
-            f"{path}: this is not a netCDF-4 file; pose tables become recordings with "
-            "`behaviorzoo import`"
-        )
+    path = _netcdf4_file(path)
     try:
         with xr.open_dataset(path, engine="h5netcdf") as opened:
             ds = opened.load()
@@ -180,6 +174,21 @@ def load_recording(path: str | Path) -> xr.Dataset:
         variable.encoding.clear()
     validate_recording(ds, str(path))
     return ds
+
+
+def frame_range(path: str | Path) -> tuple[int, int]:
+    """First frame number of a recording and the one after its last; the poses are not read.
+
+    Raises:
+        UserError: See :func:`load_recording`.
+    """
+    path = _netcdf4_file(path)
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            time = opened["time"].to_numpy()
+            return int(time[0]), int(time[-1]) + 1
+    except (OSError, RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise UserError(f"{path}: not a recording, or damaged ({_one_line(error)})") from error
 
 
 def find_recordings(path: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -275,6 +284,18 @@ def _expand(path: str | Path) -> list[Path]:
     if not found:
         raise UserError(f"{path}: no such recording; give a {SUFFIX} file, a folder or a pattern")
     return found
+
+
+def _netcdf4_file(path: str | Path) -> Path:
+    path = existing_file(path, "recording")
+    with path.open("rb") as handle:
+        signature = handle.read(len(HDF5_SIGNATURE))
+    if signature != HDF5_SIGNATURE:
+        raise UserError(
+            f"{path}: this is not a netCDF-4 file; pose tables become recordings with "
+            "`behaviorzoo import`"
+        )
+    return path
 
 
 def _check_variable(ds: xr.Dataset, name: str, dims: tuple[str, ...], where: str) -> None:
