@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from behaviorzoo.annotations.annotation import Annotation
 from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.files import existing_file
 
-__all__ = ["SOURCES", "Annotation", "annotation_name", "read_annotations"]
+if TYPE_CHECKING:
+    from behaviorzoo.annotations.annotation import Annotation
+
+__all__ = ["SOURCES", "annotation_name", "read_annotations"]
 
 SOURCES = ("caltech", "boris", "mabe", "csv")
-_WORDS = re.compile(r"[_\-. ]*(annotations?|annot|labels?|events?|behaviou?rs?)$", re.IGNORECASE)
+_WORDS = re.compile(r"[_\-. ]+(annotations?|annot|labels?|events?|behaviou?rs?)$", re.IGNORECASE)
 
 
 def read_annotations(
@@ -54,6 +57,7 @@ def read_annotations(
         from behaviorzoo.annotations.dictionaries import read_dictionary
 
         return read_dictionary(path)
+    from behaviorzoo.annotations.annotation import Annotation
     from behaviorzoo.labels import read_labels
 
     table = read_labels(path)
