@@ -34,18 +34,17 @@ def naive_mean(tokens: np.ndarray, n: int, length: int, stride: int) -> np.ndarr
     parts=st.integers(1, 5),
     span=st.integers(1, 4),
     stride=st.integers(1, 7),
-    patch=st.integers(1, 4),
     batch=st.integers(1, 9),
 )
 def test_overlap_mean_equals_repeating(
-    n: int, parts: int, span: int, stride: int, patch: int, batch: int
+    n: int, parts: int, span: int, stride: int, batch: int
 ) -> None:
     length = parts * span
     stride = min(stride, length)
     windows = window_count(n + 2 * (length - 1), length, stride)
     tokens = np.random.default_rng(n).normal(size=(windows, parts, 3)).astype(np.float32)
     mean = OverlapMean(n, length, parts, 3, stride=stride)
-    for run in window_runs(windows, stride, patch, batch):
+    for run in window_runs(windows, stride, batch):
         numbers = [(run.first + b * run.step) // stride for b in range(run.windows)]
         mean.add(run, torch.from_numpy(tokens[numbers]))
     expected = naive_mean(tokens, n, length, stride)
@@ -59,23 +58,20 @@ def test_relative_error_at_the_paper_window() -> None:
     n, length, parts = 150, 400, 200
     tokens = np.random.default_rng(0).normal(size=(n + length - 1, parts, 4)) + 1
     mean = OverlapMean(n, length, parts, 4)
-    for run in window_runs(len(tokens), 1, 2, 16):
+    for run in window_runs(len(tokens), 1, 16):
         index = np.arange(run.windows) * run.step + run.first
         mean.add(run, torch.from_numpy(tokens[index].astype(np.float32)))
     expected = naive_mean(tokens.astype(np.float32), n, length, 1)
     assert np.max(np.abs(mean.result() - expected) / np.abs(expected)) < 1e-6
 
 
-@given(st.integers(0, 60), st.integers(1, 12), st.integers(1, 12), st.integers(1, 20))
-def test_runs_hold_every_window_once_and_share_patches(
-    windows: int, stride: int, patch: int, batch: int
-) -> None:
+@given(st.integers(0, 60), st.integers(1, 12), st.integers(1, 20))
+def test_runs_hold_every_window_once(windows: int, stride: int, batch: int) -> None:
     seen: list[int] = []
-    for run in window_runs(windows, stride, patch, batch):
+    for run in window_runs(windows, stride, batch):
         assert 1 <= run.windows <= batch
-        assert run.step % patch == 0
         seen += [run.first + b * run.step for b in range(run.windows)]
-    assert sorted(seen) == [w * stride for w in range(windows)]
+    assert seen == [w * stride for w in range(windows)]
 
 
 @pytest.mark.parametrize("stride", [0, 11])
@@ -92,7 +88,7 @@ def test_fast_mode_takes_the_middle_token(n: int, parts: int, span: int) -> None
     # The value of a token says its window and its place.
     tokens = (100 * torch.arange(windows)[:, None] + torch.arange(parts)[None])[..., None].float()
     middle = MiddleTokens(n, length, parts, 1)
-    for run in window_runs(windows, padding.stride, 2, 4):
+    for run in window_runs(windows, padding.stride, 4):
         numbers = [(run.first + b * run.step) // padding.stride for b in range(run.windows)]
         middle.add(run, tokens[numbers])
     result = middle.result()[:, 0]

@@ -11,7 +11,6 @@ the token's span. Memory is one array of n + 2 (L - 1) frames.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -85,27 +84,19 @@ def fast_padding(n_frames: int, length: int) -> Padding:
     return Padding(pad, pad + (step if n_frames % step else 0), step)
 
 
-def window_runs(n_windows: int, stride: int, patch: int, batch: int) -> Iterator[WindowRun]:
-    """Cut the windows of a recording into batches that share their patches.
-
-    Two windows share patches of ``patch`` frames if their starts differ by a multiple of it. So
-    the windows are visited phase by phase (start modulo ``patch``), each phase in batches.
+def window_runs(n_windows: int, stride: int, batch: int) -> Iterator[WindowRun]:
+    """Cut the windows of a recording into batches.
 
     Args:
         n_windows: Number of windows; window w starts at w * stride.
         stride: Frames between two window starts.
-        patch: Frames of one patch.
         batch: Most windows of one batch.
 
     Yields:
-        Runs that together hold every window once.
+        Runs that together hold every window once, in order.
     """
-    skip = patch // math.gcd(stride, patch)  # windows until the phase returns
-    for phase in range(min(skip, n_windows)):
-        numbers = range(phase, n_windows, skip)
-        for at in range(0, len(numbers), batch):
-            part = numbers[at : at + batch]
-            yield WindowRun(part[0] * stride, skip * stride, len(part))
+    for first in range(0, n_windows, batch):
+        yield WindowRun(first * stride, stride, min(batch, n_windows - first))
 
 
 class OverlapMean:
