@@ -198,6 +198,9 @@ def test_overlapping_classes_become_yes_no_tasks_in_every_recording():
     assert dense("r", "sniff", 10) == [0, 0, 0, 0, 1, 1, 1, 1, 0, 0]
     assert dense("q", "groom", 5) == [1, 1, 1, 0, 0]
     assert dense("q", "sniff", 5) == [0, 0, 0, 0, 0]
+    empty = split_overlapping(labels, extents={"r": (0, 10), "quiet": (155, 160)})
+    quiet = empty.query("recording == 'quiet'")[["task", "start", "stop", "label"]]
+    assert quiet.to_numpy().tolist() == [["groom", 155, 160, "no"], ["sniff", 155, 160, "no"]]
     unlabelled = split_overlapping(labels, negative=None)
     assert set(unlabelled["label"]) == {"yes"}
 

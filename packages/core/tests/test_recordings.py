@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from behaviorzoo.errors import UserError
 from behaviorzoo.recordings import (
     find_recordings,
+    frame_range,
     load_recording,
     make_recording,
     save_recording,
@@ -151,6 +152,14 @@ def broken(ds: xr.Dataset, how: str) -> xr.Dataset:
 def test_what_is_not_a_recording_is_refused_with_the_reason(how: str, message: str):
     with pytest.raises(UserError, match=f"my file: .*{message}"):
         validate_recording(broken(recording(), how), "my file")
+
+
+def test_the_frame_range_is_told_without_the_poses(tmp_path: Path):
+    save_recording(recording(20, first_frame=155), tmp_path / "a.nc")
+    assert frame_range(tmp_path / "a.nc") == (155, 175)
+    xr.Dataset({"position": ("frames", [1.0])}).to_netcdf(tmp_path / "b.nc", engine="h5netcdf")
+    with pytest.raises(UserError, match=r"b\.nc: not a recording"):
+        frame_range(tmp_path / "b.nc")
 
 
 def test_a_foreign_netcdf_is_refused_on_load(tmp_path: Path):

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["SOURCES", "annotation_name", "read_annotations"]
 
 SOURCES = ("caltech", "boris", "mabe", "csv")
-_WORDS = re.compile(r"[_\-. ]+(annotations?|annot|labels?|events?|behaviou?rs?)$", re.IGNORECASE)
+_WORDS = re.compile(
+    r"[_\-. ]+(annotations?|annot|labels?|events?|behaviors?|behaviours?)$", re.IGNORECASE
+)
 
 
 def read_annotations(
