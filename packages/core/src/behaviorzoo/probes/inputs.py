@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from behaviorzoo.rolling import rolling_mean_std
 COMBINED = "combined"
 # Beyond this the Gram matrices of all levels together cost more memory than they are worth.
 WIDEST_COMBINED = 1024
+# So many different numbers are measurements, not the codes of classes.
+_MOST_NUMBERS = 50
 
 
 class Features:
@@ -113,7 +116,7 @@ def group_files(files: Sequence[Embeddings]) -> list[tuple[str, list[Embeddings]
     file for training and one for testing). Others are compared side by side.
 
     Returns:
-        Pairs (prefix for the level names, files); the prefix is empty for a single kind.
+        Pairs (prefix for the level names, files); the prefix is empty where no name is shared.
 
     Raises:
         UserError: Two kinds would have the same name.
@@ -127,21 +130,22 @@ def group_files(files: Sequence[Embeddings]) -> list[tuple[str, list[Embeddings]
                 break
         else:
             kinds.append([file])
-    if len(kinds) == 1:
-        return [("", kinds[0])]
-    names = [_kind_name(kind) for kind in kinds]
+    taken = Counter(level for kind in kinds for level in kind[0].levels)
+    # ``combined`` is a name too, where there is more than one level.
+    taken[COMBINED] += sum(len(kind[0].levels) > 1 for kind in kinds)
+    names = [Path(kind[0].path).stem for kind in kinds]
     if len(set(names)) < len(names):
         names = [str(kind[0].path) for kind in kinds]
     if len(set(names)) < len(names):
         raise UserError(f"{names[0]}: the same embedding file is given twice")
     return [
-        ("" if kind[0].levels == [name] else f"{name}/", kind)
+        (f"{name}/" if any(taken[level] > 1 for level in _names(kind[0])) else "", kind)
         for name, kind in zip(names, kinds, strict=True)
     ]
 
 
-def _kind_name(kind: Sequence[Embeddings]) -> str:
-    return Path(kind[0].path).stem
+def _names(file: Embeddings) -> list[str]:
+    return [*file.levels, COMBINED] if len(file.levels) > 1 else file.levels
 
 
 def _shape(file: Embeddings) -> dict[str, int]:
@@ -183,8 +187,8 @@ def read_targets(
         values) in them is skipped and named.
 
     Raises:
-        UserError: No such task, a label that is not a number in a regression task, or no task
-            that can be probed.
+        UserError: No such task, a label that is not a number in a regression task, a task of
+            many numbers that is not one, or no task that can be probed.
     """
     known = list(dict.fromkeys(labels["task"]))
     chosen = list(dict.fromkeys([*(tasks or known), *regression]))
@@ -208,6 +212,11 @@ def read_targets(
         elif task in regression:
             kept.append(ValueTask(task))
             columns.append(_numbers(task, names, codes))
+        elif len(names) > _MOST_NUMBERS and all(map(_is_number, names)):
+            raise UserError(
+                f"labels: task {task!r} has {len(names)} different numbers as labels; predict "
+                f"them with --regression {task}, or leave it out with --tasks"
+            )
         else:
             kept.append(ClassTask(task, tuple(names), implied=int(np.argmax(counts))))
             columns.append(codes)
@@ -215,6 +224,14 @@ def read_targets(
         reasons = "; ".join(f"{task}: {why}" for task, why in skipped.items())
         raise UserError(f"labels: no task can be probed ({reasons})")
     return Targets(kept, {name: [c[name] for c in columns] for name in spans}, skipped)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(

@@ -16,12 +16,13 @@ import pandas as pd
 
 from behaviorzoo.embeddings import open_embeddings
 from behaviorzoo.errors import UserError
+from behaviorzoo.labels import COLUMNS as LABEL_COLUMNS
 from behaviorzoo.probes.fitting import fit_rounds
 from behaviorzoo.probes.inputs import Features, group_files, read_targets
+from behaviorzoo.probes.predicting import Baselines, Tested
 from behaviorzoo.probes.scores import score_table
 from behaviorzoo.probes.settings import ProbeSettings
 from behaviorzoo.probes.splits import make_split
-from behaviorzoo.probes.predicting import Baselines, Tested
 
 
 @dataclass
@@ -103,7 +104,8 @@ def _probe(kinds: Sequence[Features], labels: pd.DataFrame, settings: ProbeSetti
         "penalties": penalties,
         "notes": notes,
     }
-    predictions = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    empty = pd.DataFrame(columns=[*LABEL_COLUMNS, "level"])
+    predictions = pd.concat(tables, ignore_index=True) if tables else empty
     return ProbeResult(score_table(rows), predictions, details)
 
 

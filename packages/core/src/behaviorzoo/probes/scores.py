@@ -22,6 +22,8 @@ COLUMNS = (
     "n_train",
     "n_test",
 )
+GUESS = "guess"
+_GUESSES = ("chance", "majority", "training mean")
 ONE_VS_REST = "F1 (one-vs-rest)"
 MEAN_ONE_VS_REST = "mean F1 (one-vs-rest)"
 
@@ -95,14 +97,16 @@ def class_rows(
         level: Name of the level.
         tally: Counts.
         chance: Baseline.
-        background: Classes left out of the mean over one-vs-rest probes.
+        background: Classes left out of the mean over one-vs-rest probes, ``label`` or
+            ``task:label``.
     """
     task = tally.task
     scores = metrics.class_scores(tally.confusion)
     one_vs_rest = metrics.f1_from_counts(*tally.binary)
     actual = tally.confusion.sum(axis=1)
     true = actual > 0
-    counted = true & np.array([name not in background for name in task.classes])
+    named = [name in background or f"{task.name}:{name}" in background for name in task.classes]
+    counted = true & ~np.array(named)
     every_train, every_test = int(chance.n_train.sum()), int(actual.sum())
 
     def row(label: str, metric: str, value: float, kind: str, baseline: float, *n: int) -> dict:
@@ -188,9 +192,11 @@ def summary(scores: pd.DataFrame) -> str:
     for task in dict.fromkeys(row["task"] for row in overall):
         rows = [row for row in overall if row["task"] == task]
         names = list(dict.fromkeys(row["metric"] for row in rows))
-        values: dict[str, dict[str, float]] = {"baseline": {}}
+        values: dict[str, dict[str, float]] = {}
         for row in rows:
-            values["baseline"][row["metric"]] = row["baseline_value"]
+            kind = GUESS if row["baseline"] in _GUESSES else row["baseline"]
+            values.setdefault(kind, {})[row["metric"]] = row["baseline_value"]
+        for row in rows:
             values.setdefault(row["level"], {})[row["metric"]] = row["value"]
         width = max(len(name) for name in [task, *values])
         lines.append(f"{task:<{width}}  " + "  ".join(names))

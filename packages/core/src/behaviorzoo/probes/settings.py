@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-RIDGE_ALPHAS = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6)
+# Wide, because neighbouring frames are alike: a million frames carry the information of few.
+RIDGE_ALPHAS = (1.0, 10.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6)
 LOGISTIC_ALPHAS = (1.0,)
 
 
@@ -26,7 +27,8 @@ class ProbeSettings:
         standardise: Scale the features by their deviation in the training frames.
         every: Train on every k-th frame of a recording; all frames are tested.
         context: Windows in frames, see :class:`Features`.
-        background: Classes left out of the mean over one-vs-rest probes.
+        background: Classes left out of the mean over one-vs-rest probes, as ``label`` or, for
+            one task only, ``task:label``.
     """
 
     tasks: tuple[str, ...] | None = None
