@@ -42,7 +42,7 @@ class BatchNoise:
     def __call__(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         """Windows (B, ...) and seeds (B,) -> windows of the same shape."""
         noise = normal(seeds, _NOISE, x[0].numel()).view_as(x) * self.sigma
-        return _where(happens(seeds, _NOISY, self.p), x + noise.to(x), x)
+        return select(happens(seeds, _NOISY, self.p), x + noise.to(x), x)
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class MiceAugment:
         """Windows (B, T, I, K, 2) and seeds (B,) -> windows of the same shape."""
         angle = (2 * uniform(seeds, _ANGLE)[:, 0] - 1) * math.pi
         turned = transforms.rotate_in_arena(x, angle, uniform(seeds, _PLACE, 2), self.size)
-        x = _where(happens(seeds, _ROTATE, self.p), turned, x)
+        x = select(happens(seeds, _ROTATE, self.p), turned, x)
         x = BatchNoise(self.p, self.sigma)(x, seeds)
         mirrored = transforms.mirror(x, integers(seeds, _AXIS, 2), self.size)
-        return _where(happens(seeds, _REFLECT, self.p), mirrored, x)
+        return select(happens(seeds, _REFLECT, self.p), mirrored, x)
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class HumanAugment:
         """Windows (B, T, 1, V, 3) and seeds (B,) -> windows of the same shape."""
         clips = x.flatten(2, 3)  # (B, T, V, 3)
         shifted = transforms.shift_in_time(clips, uniform(seeds, _WHEN)[:, 0])
-        clips = _where(happens(seeds, _SHIFT, self.p_shift), shifted, clips)
+        clips = select(happens(seeds, _SHIFT, self.p_shift), shifted, clips)
         moved = transforms.move(clips, *self._ends(seeds))
-        return _where(happens(seeds, _MOVE, self.p_move), moved, clips).view_as(x)
+        return select(happens(seeds, _MOVE, self.p_move), moved, clips).view_as(x)
 
     @staticmethod
     def _ends(seeds: torch.Tensor) -> list[torch.Tensor]:
@@ -110,6 +110,6 @@ def happens(seeds: torch.Tensor, stream: int, p: float) -> torch.Tensor:
     return uniform(seeds, stream)[:, 0] < p
 
 
-def _where(chosen: torch.Tensor, changed: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def select(chosen: torch.Tensor, changed: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """``changed`` for the windows that are chosen (B,), else ``x``."""
     return torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), changed, x)

@@ -25,7 +25,7 @@ class _Source(Protocol):
     def has_test(self, config: DataConfig) -> bool: ...
 
     def training_data(
-        self, config: DataConfig, model: ModelConfig, split: Split
+        self, config: DataConfig, model: ModelConfig, split: Split, state: Mapping[str, Any]
     ) -> WindowDataset: ...
 
     def sequences(
@@ -48,7 +48,10 @@ def has_split(data_cfg: DataConfig, split: Split) -> bool:
 
 
 def build_training_data(
-    data_cfg: DataConfig, model_cfg: ModelConfig, split: Split = "train"
+    data_cfg: DataConfig,
+    model_cfg: ModelConfig,
+    split: Split = "train",
+    state: Mapping[str, Any] | None = None,
 ) -> WindowDataset:
     """Windows of one split, held in memory.
 
@@ -56,6 +59,8 @@ def build_training_data(
         data_cfg: Where the data are and how they are treated.
         model_cfg: Gives the window (``input_size``) and whether missing points are allowed.
         split: "train" or "test".
+        state: ``WindowDataset.state_dict()`` of the run whose statistics count; None = those of
+            the training recordings.
 
     Returns:
         Items float32 (T, I, F) of ``model_cfg.input_size``.
@@ -64,7 +69,7 @@ def build_training_data(
         UserError: Wrong path or file, no window, or the data do not fit the network's input.
     """
     _check(data_cfg, model_cfg)
-    data = _source(data_cfg).training_data(data_cfg, model_cfg, split)
+    data = _source(data_cfg).training_data(data_cfg, model_cfg, split, state or {})
     _check_input(data_cfg, data.input_size[1:], model_cfg)
     return data
 

@@ -38,7 +38,8 @@ class AugmentConfig:
     )
     noise: float = field(default=0.0, metadata=_help("probability of Gaussian noise"))
     noise_scale: float = field(
-        default=0.01, metadata=_help("standard deviation of the noise, share of the stored scale")
+        default=0.01,
+        metadata=_help("standard deviation of the noise, share of half the arena"),
     )
     swap_individuals: float = field(
         default=0.0, metadata=_help("probability of a random order of the individuals")

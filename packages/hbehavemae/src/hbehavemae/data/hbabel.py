@@ -59,7 +59,9 @@ def has_test(config: DataConfig) -> bool:
     return True
 
 
-def training_data(config: DataConfig, model: ModelConfig, split: Split) -> WindowDataset:
+def training_data(
+    config: DataConfig, model: ModelConfig, split: Split, state: Mapping[str, Any]
+) -> WindowDataset:
     """Windows of all motions of a split; short ones are continued with their last frame.
 
     The test split is BABEL's "val"; ``include_test_data`` adds BABEL's "test" to the training.

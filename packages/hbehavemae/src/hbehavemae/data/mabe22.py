@@ -67,7 +67,9 @@ def has_test(config: DataConfig) -> bool:
     return has_test_file(config, FILES)
 
 
-def training_data(config: DataConfig, model: ModelConfig, split: Split) -> WindowDataset:
+def training_data(
+    config: DataConfig, model: ModelConfig, split: Split, state: Mapping[str, Any]
+) -> WindowDataset:
     """Windows of all clips of a split, sub-sampled and edge-padded.
 
     Without augmentation the input is computed once, in float64, and stored; with augmentation

@@ -59,7 +59,9 @@ def has_test(config: DataConfig) -> bool:
     return has_test_file(config, FILES)
 
 
-def training_data(config: DataConfig, model: ModelConfig, split: Split) -> WindowDataset:
+def training_data(
+    config: DataConfig, model: ModelConfig, split: Split, state: Mapping[str, Any]
+) -> WindowDataset:
     """Windows of all episodes of a split, edge-padded, raw coordinates.
 
     Args:
@@ -67,6 +69,7 @@ def training_data(config: DataConfig, model: ModelConfig, split: Split) -> Windo
             (``compat=upstream``: they replace the training episodes, as in the original).
         model: Gives the window.
         split: "train" or "test".
+        state: Not needed here.
 
     Returns:
         Items float32 (T, 1, 72).

@@ -113,9 +113,9 @@ class WindowDataset:
         self._augment = augment
         self._finish = finish
         self._state = dict(state or {})
-        self._frames = torch.from_numpy(
-            np.concatenate([np.asarray(sequence, np.float32) for sequence in sequences])
-        )
+        frames = np.concatenate([np.asarray(sequence, np.float32) for sequence in sequences])
+        # Transposed inputs would make a transposed result, which has no view by frames.
+        self._frames = torch.from_numpy(np.ascontiguousarray(frames))
         offsets = np.cumsum(lengths) - lengths
         self._starts = torch.from_numpy(offsets[self.window_ids[:, 0]] + self.window_ids[:, 1])
 
