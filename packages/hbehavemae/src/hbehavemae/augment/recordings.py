@@ -61,8 +61,9 @@ class RecordingAugment:
         D = len(self.middle)
         middle = x.new_tensor(self.middle)
         positions = transforms.rotate(x[..., :D] - middle, angle) + middle
-        parts = [transforms.rotate(part, angle) for part in x[..., D:].split(D, dim=-1)]
-        return torch.cat([positions, *(parts if x.shape[-1] > D else [])], dim=-1)
+        if x.shape[-1] == D:
+            return positions
+        return torch.cat([positions, transforms.rotate(x[..., D:], angle)], dim=-1)
 
     def reflected(self, x: torch.Tensor) -> torch.Tensor:
         """Mirror the first coordinate about the middle; left and right points change places."""

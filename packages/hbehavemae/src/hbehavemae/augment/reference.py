@@ -25,7 +25,7 @@ def mice_rotation(
     """Rotate a clip (T, I, K, 2) of mice about the arena's middle and shift it inside."""
     if rng.random_sample() > p:
         return x
-    angle = torch.tensor([rng.uniform(-np.pi, np.pi)])
+    angle = torch.tensor([rng.uniform(-np.pi, np.pi)], dtype=torch.float64)
     clip = torch.from_numpy(np.asarray(x, np.float64))[None]
     turned, low, high, fits = transforms.turn_inside(clip, angle, size)
     if not fits:
