@@ -267,7 +267,7 @@ def _squared_error(
     """Sum of w (t - x . b - c)^2 = v G v - 2 v . m + s with v = (b, c); shape (A, K)."""
     v = np.concatenate([models.coef, models.intercept[..., None]], axis=2)
     quadratic = ((v @ gram) * v).sum(axis=2)
-    return quadratic - 2.0 * np.einsum("ake,ek->ak", v, moments) + squares
+    return quadratic - 2.0 * np.einsum("akf,fk->ak", v, moments) + squares
 
 
 def _fit(
