@@ -228,13 +228,13 @@ def test_all_mistakes_are_told_at_once(conf):
     text = problems_of(
         Config,
         conf,
-        ["epochs=many", "model.q_stride=[1]", "nonsense", "experiment=smal", "verbose=3"],
+        ["epochs=many", "model.q_stride=[1]", "nonsense", "experiment=smalll", "verbose=3"],
     )
     assert text.splitlines()[0] == "configuration: 5 problems"
     assert "  epochs: got 'many', expected int" in text
     assert "  model.q_stride: unknown key; did you mean 'model.q_strides'?" in text
     assert "  'nonsense' is not of the form key=value" in text
-    assert "  experiment: no choice or yaml file 'smal'; did you mean 'small'?" in text
+    assert "  experiment: no choice or yaml file 'smalll'; did you mean 'small'?" in text
     assert "  verbose: got 3, expected true or false" in text
 
 

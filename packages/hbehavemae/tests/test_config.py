@@ -8,7 +8,7 @@ import pytest
 
 from behaviorzoo.config import to_yaml
 from behaviorzoo.errors import UserError
-from hbehavemae.config import PretrainConfig, configure, help_text
+from hbehavemae.config import PretrainConfig, configure, help_text, resolve
 from hbehavemae.model import Geometry
 
 PUBLISHED = ("shot7m2", "hbabel", "mabe22")
@@ -96,7 +96,7 @@ def test_geometry_of_the_published_models(published):
 
 
 def test_no_path_and_no_device_count_hides_in_a_recipe():
-    for name in (None, *PUBLISHED):
+    for name in (None, *PUBLISHED, "recordings", "demo", "rats"):
         config = configure([f"experiment={name}"] if name else [])
         assert config.data.path == ""
         assert (config.trainer.devices, config.trainer.num_nodes) == (1, 1)
@@ -108,6 +108,33 @@ def test_words_change_a_recipe():
     config = configure(["experiment=mabe22", "data.path=x.npy", "model.mask_ratio=0.5", "name=m"])
     assert (config.data.path, config.model.mask_ratio, config.out) == ("x.npy", 0.5, "runs/m")
     assert config.model.norm_loss is True
+
+
+def test_launch_is_a_group_and_a_section():
+    assert configure(["launch=slurm", "launch.nodes=2"]).launch.nodes == 2
+    assert configure(["launch=local"]).launch.launcher == "local"
+    with pytest.raises(UserError, match="did you mean 'slurm'"):
+        configure(["launch=slrum"])
+
+
+@pytest.mark.parametrize(
+    ("data", "input_size"), [("mabe22", (360, 3, 24)), ("shot7m2", (360, 1, 72))]
+)
+def test_a_layout_follows_the_data(data, input_size):
+    model = resolve(configure([f"data={data}"])).model
+    assert model.input_size == input_size
+    assert model.patch_kernel == (3, 1, input_size[2])
+    assert model.q_strides == ((5, 1, 1), (3, input_size[1], 1))
+
+
+def test_recordings_are_needed_for_their_layout():
+    with pytest.raises(UserError, match=r"data\.path is empty: give data\.path=FOLDER"):
+        resolve(configure([]))
+
+
+def test_geometry_is_checked_before_anything_runs():
+    with pytest.raises(UserError, match="window 401 is not a multiple of"):
+        resolve(configure(["experiment=shot7m2", "model.input_size=[401,1,72]"]))
 
 
 def test_mistakes_are_told_together():
