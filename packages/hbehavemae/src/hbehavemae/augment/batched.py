@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -41,8 +42,12 @@ class BatchNoise:
 
     def __call__(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         """Windows (B, ...) and seeds (B,) -> windows of the same shape."""
-        noise = normal(seeds, _NOISE, x[0].numel()).view_as(x) * self.sigma
-        return select(happens(seeds, _NOISY, self.p), x + noise.to(x), x)
+
+        def noisy(part: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+            noise = normal(seeds, _NOISE, part[0].numel()).view_as(part)
+            return part + noise.to(x) * self.sigma
+
+        return apply_to(happens(seeds, _NOISY, self.p), noisy, x, seeds)
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,16 @@ class MiceAugment:
 
     def __call__(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         """Windows (B, T, I, K, 2) and seeds (B,) -> windows of the same shape."""
-        angle = (2 * uniform(seeds, _ANGLE)[:, 0] - 1) * math.pi
-        turned = transforms.rotate_in_arena(x, angle, uniform(seeds, _PLACE, 2), self.size)
-        x = select(happens(seeds, _ROTATE, self.p), turned, x)
+        x = apply_to(happens(seeds, _ROTATE, self.p), self._turned, x, seeds)
         x = BatchNoise(self.p, self.sigma)(x, seeds)
-        mirrored = transforms.mirror(x, integers(seeds, _AXIS, 2), self.size)
-        return select(happens(seeds, _REFLECT, self.p), mirrored, x)
+        return apply_to(happens(seeds, _REFLECT, self.p), self._mirrored, x, seeds)
+
+    def _turned(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        angle = (2 * uniform(seeds, _ANGLE)[:, 0] - 1) * math.pi
+        return transforms.rotate_in_arena(x, angle, uniform(seeds, _PLACE, 2), self.size)
+
+    def _mirrored(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        return transforms.mirror(x, integers(seeds, _AXIS, 2), self.size)
 
 
 @dataclass(frozen=True)
@@ -84,10 +93,16 @@ class HumanAugment:
     def __call__(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         """Windows (B, T, 1, V, 3) and seeds (B,) -> windows of the same shape."""
         clips = x.flatten(2, 3)  # (B, T, V, 3)
-        shifted = transforms.shift_in_time(clips, uniform(seeds, _WHEN)[:, 0])
-        clips = select(happens(seeds, _SHIFT, self.p_shift), shifted, clips)
-        moved = transforms.move(clips, *self._ends(seeds))
-        return select(happens(seeds, _MOVE, self.p_move), moved, clips).view_as(x)
+        clips = apply_to(happens(seeds, _SHIFT, self.p_shift), self._shifted, clips, seeds)
+        clips = apply_to(happens(seeds, _MOVE, self.p_move), self._moved, clips, seeds)
+        return clips.view_as(x)
+
+    @staticmethod
+    def _shifted(x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        return transforms.shift_in_time(x, uniform(seeds, _WHEN)[:, 0])
+
+    def _moved(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        return transforms.move(x, *self._ends(seeds))
 
     @staticmethod
     def _ends(seeds: torch.Tensor) -> list[torch.Tensor]:
@@ -110,6 +125,14 @@ def happens(seeds: torch.Tensor, stream: int, p: float) -> torch.Tensor:
     return uniform(seeds, stream)[:, 0] < p
 
 
-def select(chosen: torch.Tensor, changed: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """``changed`` for the windows that are chosen (B,), else ``x``."""
-    return torch.where(chosen.view(-1, *[1] * (x.ndim - 1)), changed, x)
+def apply_to(
+    chosen: torch.Tensor,
+    change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    seeds: torch.Tensor,
+) -> torch.Tensor:
+    """Change the windows of ``x`` (B, ...) that are chosen (B,); the others cost nothing."""
+    rows = chosen.nonzero()[:, 0]
+    if not len(rows):
+        return x
+    return x.index_copy(0, rows, change(x[rows], seeds[rows]))

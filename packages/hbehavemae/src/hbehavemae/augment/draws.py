@@ -41,10 +41,9 @@ def normal(seeds: torch.Tensor, stream: int, size: int) -> torch.Tensor:
     """Standard normal numbers, float32 (B, size), by the Box-Muller transform."""
     bits = _hash(seeds, stream, (size + 1) // 2)
     # One hash feeds two 32-bit numbers: a radius in (0, 1] and an angle in [0, 1).
-    radius = (_shift_right(bits, 32).float() + 1.0).mul_(2.0**-32).log_().mul_(-2.0).sqrt_()
-    angle = (bits & 0xFFFFFFFF).float().mul_(2.0**-32 * 2.0 * math.pi)
-    pairs = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
-    return pairs.flatten(1)[:, :size]
+    radius = _shift_right(bits, 32).float().add_(1.0).mul_(2.0**-32).log_().mul_(-2.0).sqrt_()
+    angle = bits.bitwise_and_(0xFFFFFFFF).float().mul_(2.0**-32 * 2.0 * math.pi)
+    return torch.cat([radius * angle.cos(), angle.sin_().mul_(radius)], dim=1)[:, :size]
 
 
 def _hash(seeds: torch.Tensor, stream: int, size: int) -> torch.Tensor:
@@ -57,11 +56,11 @@ def _hash(seeds: torch.Tensor, stream: int, size: int) -> torch.Tensor:
 def _mix(z: torch.Tensor) -> torch.Tensor:
     """SplitMix64's output function; integer arithmetic wraps around as it must."""
     z = z + _GAMMA
-    z = (z ^ _shift_right(z, 30)).mul_(_MIX_1)
-    z = (z ^ _shift_right(z, 27)).mul_(_MIX_2)
-    return z ^ _shift_right(z, 31)
+    z.bitwise_xor_(_shift_right(z, 30)).mul_(_MIX_1)
+    z.bitwise_xor_(_shift_right(z, 27)).mul_(_MIX_2)
+    return z.bitwise_xor_(_shift_right(z, 31))
 
 
 def _shift_right(z: torch.Tensor, bits: int) -> torch.Tensor:
     """Shift that fills with zeros; torch's own repeats the sign bit."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
+    return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)

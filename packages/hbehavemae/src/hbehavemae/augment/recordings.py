@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from hbehavemae.augment import transforms
-from hbehavemae.augment.batched import happens, select
+from hbehavemae.augment.batched import apply_to, happens
 from hbehavemae.augment.draws import normal, uniform
 
 _ROTATE, _ANGLE, _REFLECT, _NOISY, _NOISE, _SWAP, _ORDER = range(100, 107)
@@ -45,16 +45,23 @@ class RecordingAugment:
     def __call__(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         """Windows (B, T, I, P, C) and seeds (B,) -> windows of the same shape."""
         if self.rotation:
-            angle = 2 * math.pi * uniform(seeds, _ANGLE)[:, 0]
-            x = select(happens(seeds, _ROTATE, self.rotation), self.rotated(x, angle), x)
+            x = apply_to(happens(seeds, _ROTATE, self.rotation), self._turned, x, seeds)
         if self.reflection:
-            x = select(happens(seeds, _REFLECT, self.reflection), self.reflected(x), x)
+            x = apply_to(happens(seeds, _REFLECT, self.reflection), self._mirrored, x, seeds)
         if self.noise:
-            x = select(happens(seeds, _NOISY, self.noise), self._noisy(x, seeds), x)
+            x = apply_to(happens(seeds, _NOISY, self.noise), self._noisy, x, seeds)
         if self.swap:
-            order = uniform(seeds, _ORDER, x.shape[2]).argsort(dim=1)
-            x = select(happens(seeds, _SWAP, self.swap), reordered(x, order), x)
+            x = apply_to(happens(seeds, _SWAP, self.swap), self._swapped, x, seeds)
         return x
+
+    def _turned(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        return self.rotated(x, 2 * math.pi * uniform(seeds, _ANGLE)[:, 0])
+
+    def _mirrored(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        return self.reflected(x)
+
+    def _swapped(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+        return reordered(x, uniform(seeds, _ORDER, x.shape[2]).argsort(dim=1))
 
     def rotated(self, x: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
         """Turn positions about the middle, and velocities with them, by angles (B,)."""
