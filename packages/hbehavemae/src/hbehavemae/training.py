@@ -21,6 +21,7 @@ from behaviorzoo.checkpoints import fingerprint
 from behaviorzoo.schema import to_dict
 from behaviorzoo.training import HeldOut, TrainingModule, fit
 from behaviorzoo.training.config import TrainerConfig
+from behaviorzoo.training.run_folder import find_start
 from hbehavemae.augment.draws import uniform
 from hbehavemae.data import WindowDataset, build_training_data, has_split
 from hbehavemae.model import HBehaveMAE
@@ -41,6 +42,8 @@ __all__ = [
 
 # Which draw of a window's seed the mask is; the augmentations have the small numbers.
 _MASK_STREAM = 1000
+# Other files with the same content are the same data: the fingerprint decides.
+_MAY_CHANGE = ("out", "name", "data.path", "data.test_path")
 # Added to the run's seed for the held-out windows, so that their masks are others.
 _HELD_OUT = 1
 _WINDOWS_IN_FINGERPRINT = 256
@@ -191,6 +194,8 @@ def pretrain(cfg: PretrainConfig, resume: bool = False) -> Path:
         UserError: Data, geometry or run folder do not allow it, and whatever
             :func:`behaviorzoo.training.fit` refuses.
     """
+    config = to_dict(cfg)
+    find_start(cfg.out, config, resume, _MAY_CHANGE)
     model = HBehaveMAE(cfg.model, generator=torch.Generator().manual_seed(cfg.seed))
     data = build_training_data(cfg.data, cfg.model, "train")
     trainer = _trainer_config(cfg)
@@ -202,12 +207,11 @@ def pretrain(cfg: PretrainConfig, resume: bool = False) -> Path:
         loader,
         trainer,
         cfg.out,
-        config=to_dict(cfg),
+        config=config,
         metadata=_metadata(data),
         held_out=_held_out(cfg, n_units),
         resume=resume,
-        # Other files with the same content are the same data: the fingerprint decides.
-        may_change=["out", "name", "data.path", "data.test_path"],
+        may_change=_MAY_CHANGE,
         callbacks=[_DataNearDevice(loader, data)],
     )
     return Path(cfg.out)

@@ -188,7 +188,7 @@ class MetricsLog(lightning.Callback):
         }
 
     def _write(self, trainer: lightning.Trainer, row: Mapping[str, float]) -> None:
-        self.latest.update(row)
+        self.latest.update({name: value for name, value in row.items() if name != "epoch"})
         self._rows += 1
         if self._file is None:
             return

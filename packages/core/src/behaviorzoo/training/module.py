@@ -24,6 +24,7 @@ class TrainingModule(lightning.LightningModule):
 
     train_measures: ClassVar[tuple[str, ...]] = ("loss",)
     val_measures: ClassVar[tuple[str, ...]] = ("loss",)
+
     def __init__(self) -> None:
         super().__init__()
         self.measured: dict[str, torch.Tensor] = {}

@@ -65,10 +65,15 @@ class Progress(lightning.Callback):
         # The loss is read only as often as it is shown: reading it waits for the device.
         if now - self._shown >= self._bar.mininterval:
             self._shown = now
-            loss = float(cast(TrainingModule, pl_module).measured["loss"])
-            self._bar.set_description(f"epoch {trainer.current_epoch}", refresh=False)
-            self._bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+            self._describe(trainer, cast(TrainingModule, pl_module))
         self._bar.update(self._samples)
+
+    def on_train_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Show the numbers of the last update."""
+        if self._bar is not None:
+            self._describe(trainer, cast(TrainingModule, pl_module))
 
     def teardown(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
@@ -77,6 +82,11 @@ class Progress(lightning.Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def _describe(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
+        self._bar.set_description(f"epoch {trainer.current_epoch}", refresh=False)
+        if "loss" in module.measured:
+            self._bar.set_postfix(loss=f"{float(module.measured['loss']):.4g}", refresh=False)
 
 
 class _Lines:

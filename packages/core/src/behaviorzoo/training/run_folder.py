@@ -22,75 +22,82 @@ from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
 
 FINGERPRINT = "data_fingerprint"
+# Keys that say where and how to run, not what to compute.
+MAY_CHANGE = (
+    "trainer.max_epochs",
+    "trainer.checkpoint_every_*",
+    "trainer.keep_checkpoints",
+    "trainer.progress",
+    "trainer.max_time_minutes",
+    "launch.*",
+)
 
 
-def prepare_run_folder(
-    run_dir: Path,
+def find_start(
+    run_dir: str | Path,
     config: Mapping[str, Any],
-    metadata: Mapping[str, Any],
     resume: bool,
-    may_change: Sequence[str],
+    may_change: Sequence[str] = (),
 ) -> Path | None:
-    """Make the folder ready, and find the checkpoint to go on from.
+    """Find the checkpoint to go on from; quick, to be asked before the data are read.
 
     Args:
         run_dir: The run folder.
         config: Resolved configuration of the run that is about to start.
-        metadata: Its ``data_fingerprint``, where it has one, is compared.
         resume: Go on where a run was.
-        may_change: Patterns of dotted keys that may differ from that run's.
+        may_change: Patterns of dotted keys that may differ from that run's, besides those of
+            where and how to run.
 
     Returns:
         The newest complete checkpoint, or None for a start from scratch.
 
     Raises:
-        UserError: See :func:`behaviorzoo.training.fit`.
+        UserError: There are checkpoints and ``resume`` is off, or their configuration is another.
     """
-    folder = run_dir / CHECKPOINTS_FOLDER
-    found = find_checkpoints(folder)
-    if found and not resume:
+    found = find_checkpoints(Path(run_dir) / CHECKPOINTS_FOLDER)
+    if not found:
+        return None
+    if not resume:
         raise UserError(
             f"{run_dir}: holds a run already ({found[-1].name}); add --resume to go on with it, "
             "or choose another folder"
         )
-    if found:
-        _refuse_differences(found[-1], config, metadata, may_change)
-    _clean_and_write(run_dir, config)
-    return found[-1] if found else None
-
-
-@rank_zero_only
-def _clean_and_write(run_dir: Path, config: Mapping[str, Any]) -> None:
-    """The part of one process: the others may come here when the first one saves already."""
-    clean_leftovers(run_dir / CHECKPOINTS_FOLDER)
-    text = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None)
-    with atomic_path(run_dir / CONFIG_FILE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _refuse_differences(
-    checkpoint: Path,
-    config: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    may_change: Sequence[str],
-) -> None:
-    was, now = dict(_leaves(read_config(checkpoint))), dict(_leaves(_plain(config)))
+    allowed = (*MAY_CHANGE, *may_change)
+    was, now = dict(_leaves(read_config(found[-1]))), dict(_leaves(_plain(config)))
     differing = [
         f"{key} {was.get(key, 'absent')!s} -> {now.get(key, 'absent')!s}"
         for key in {**was, **now}
-        if was.get(key) != now.get(key) and not any(fnmatch(key, p) for p in may_change)
+        if was.get(key) != now.get(key) and not any(fnmatch(key, p) for p in allowed)
     ]
     if differing:
         raise UserError(
-            f"{checkpoint}: cannot resume with another configuration: {'; '.join(differing)}. "
+            f"{found[-1]}: cannot resume with another configuration: {'; '.join(differing)}. "
             "Set these back, or start a new run in another folder"
         )
+    return found[-1]
+
+
+def check_data(checkpoint: Path, metadata: Mapping[str, Any]) -> None:
+    """Refuse to go on with other data than those of the checkpoint.
+
+    Raises:
+        UserError: The fingerprints of the data differ.
+    """
     saved, given = read_metadata(checkpoint).get(FINGERPRINT), metadata.get(FINGERPRINT)
     if saved != given:
         raise UserError(
             f"{checkpoint}: cannot resume with other data: the fingerprint was {saved}, now it is "
             f"{given}. Use the data of the first start, or start a new run in another folder"
         )
+
+
+@rank_zero_only
+def clean_and_write(run_dir: Path, config: Mapping[str, Any]) -> None:
+    """Make the folder ready; one process does it, the others may come when it saves already."""
+    clean_leftovers(run_dir / CHECKPOINTS_FOLDER)
+    text = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None)
+    with atomic_path(run_dir / CONFIG_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _plain(config: Mapping[str, Any]) -> Any:

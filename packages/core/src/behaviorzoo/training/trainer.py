@@ -17,6 +17,7 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from behaviorzoo.batches import BatchLoader
 from behaviorzoo.checkpoints import CHECKPOINTS_FOLDER, find_checkpoints, read_metadata
@@ -26,19 +27,10 @@ from behaviorzoo.training.config import TrainerConfig
 from behaviorzoo.training.logs import MetricsLog
 from behaviorzoo.training.module import TrainingModule
 from behaviorzoo.training.progress import Progress
-from behaviorzoo.training.run_folder import prepare_run_folder
+from behaviorzoo.training.run_folder import check_data, clean_and_write, find_start
 from behaviorzoo.training.signals import StopRequest, StopTraining
 from behaviorzoo.training.validation import Validator
 
-# Keys that say where and how to run, not what to compute.
-_MAY_CHANGE = (
-    "trainer.max_epochs",
-    "trainer.checkpoint_every_*",
-    "trainer.keep_checkpoints",
-    "trainer.progress",
-    "trainer.max_time_minutes",
-    "launch.*",
-)
 _EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
@@ -148,9 +140,9 @@ def fit(
     run_dir, metadata = Path(run_dir), dict(metadata or {})
     if cfg.max_epochs is None:
         raise ValueError("cfg.max_epochs must be set: the caller knows the length of its schedule")
-    patterns = [*_MAY_CHANGE, *may_change]
-    start = prepare_run_folder(run_dir, config, metadata, resume, patterns)
+    start = find_start(run_dir, config, resume, may_change)
     if start is not None:
+        check_data(start, metadata)
         position = read_metadata(start)
         if position["epoch"] >= cfg.max_epochs:
             _say(f"{start}: all {cfg.max_epochs} epochs are done, nothing to resume")
@@ -158,6 +150,7 @@ def fit(
         _say(f"resuming from {start} (epoch {position['epoch']:.2f} of {cfg.max_epochs})")
     elif resume:
         _say(f"{run_dir}: no complete checkpoint to resume from, starting from scratch")
+    clean_and_write(run_dir, config)
     if cfg.compile:
         cast(torch.nn.Module, module.model).compile()
     stop = StopRequest()
@@ -174,11 +167,13 @@ def fit(
             trainer.fit(module, loader, ckpt_path=None if start is None else str(start))
         except StopTraining as end:
             _end_early(end, run_dir)
+        except SIGTERMException:  # it came before the first batch, when Lightning still listened
+            _end_early(StopTraining(signal.SIGTERM), run_dir)
     return find_checkpoints(run_dir / CHECKPOINTS_FOLDER)[-1]
 
 
 class _Processes(lightning.Callback):
-    """Tells the loader which process it serves, as soon as Lightning knows."""
+    """Tells the loader which process it serves, and takes signals over from Lightning."""
 
     def __init__(self, loader: BatchLoader[Any], stop: StopRequest):
         self.loader = loader
@@ -188,8 +183,15 @@ class _Processes(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
         self.loader.sampler.shard(trainer.global_rank, trainer.world_size)
-        # Lightning has put its own handler on SIGTERM just before.
+
+    def on_train_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        # Lightning has just put a handler of its own on SIGTERM, which ends without saving.
         self.stop.listen()
+        # With several processes it would also ask all of them about SIGTERM before every batch and
+        # wait for the device each time; the vote of the checkpoint writer asks once a second.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
 
 def _end_early(end: StopTraining, run_dir: Path) -> None:
