@@ -1,7 +1,10 @@
 """The transformer block of Hiera: mask-unit or global attention, and pooling inside it.
 
-Letters: B batch, M mask units, S tokens of a mask unit (in unit order, see ``unroll``), q pooled
-tokens per output token, C channels, H heads, d = C / H.
+Tokens come as (B, M, S, C), or as (R, S, C) where attention stays inside the units: then it does
+not matter which window a unit is of.
+
+Letters: B batch, M mask units of a window, R any number of units, S tokens of a mask unit (in
+unit order, see ``unroll``), q pooled tokens per output token, C channels, H heads, d = C / H.
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ NORM_EPS = 1e-6
 
 
 def max_pool(x: Tensor, q: int) -> Tensor:
-    """Maximum over pooling groups: (B, M, S, C) to (B, M, S / q, C).
+    """Maximum over pooling groups: (..., S, C) to (..., S / q, C).
 
     The finest remaining group is the slowest axis of a unit, hence the view.
     """
-    return x if q == 1 else x.unflatten(2, (q, -1)).amax(dim=2)
+    return x if q == 1 else x.unflatten(-2, (q, -1)).amax(dim=-3)
 
 
 class Attention(nn.Module):
@@ -41,23 +44,23 @@ class Attention(nn.Module):
         """Attend inside each mask unit, or over all visible tokens.
 
         Args:
-            x: (B, M, S, C).
+            x: (B, M, S, C), or (R, S, C) where attention stays inside the units.
 
         Returns:
-            (B, M, S / q, C_out).
+            (B, M, S / q, C_out) or (R, S / q, C_out).
         """
-        B, M = x.shape[:2]
+        units = x.shape[:-2]
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         q = max_pool(q, self.q_stride)
         # Windows join the batch: fused kernels want exactly (batch, heads, tokens, d).
         q, k, v = (self._split_heads(part) for part in (q, k, v))
         x = scaled_dot_product_attention(q, k, v)
-        x = x.transpose(1, 2).reshape(B, M, -1, self.proj.in_features)
+        x = x.transpose(1, 2).reshape(*units, -1, self.proj.in_features)
         return self.proj(x)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        """(B, M, S, C) to (windows, H, tokens of a window, d)."""
-        x = x.flatten(0, 1) if self.windowed else x.flatten(1, 2)
+        """(..., S, C) to (windows, H, tokens of a window, d)."""
+        x = x.flatten(0, -3) if self.windowed else x.flatten(1, -2)
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
@@ -98,7 +101,7 @@ class Block(nn.Module):
             self.proj = nn.Linear(spec.dim, spec.dim_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, M, S, C) to (B, M, S / q, C_out)."""
+        """(..., S, C) to (..., S / q, C_out)."""
         y = self.norm1(x)
         if self.spec.dim != self.spec.dim_out:
             # The shortcut starts from the normalised input, as in Hiera.

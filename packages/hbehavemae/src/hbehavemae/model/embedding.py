@@ -1,7 +1,7 @@
 """From poses to tokens: patches, position, and what is not there.
 
-Letters: B batch, T frames, I individuals, F features; M mask units, S tokens of a mask unit,
-P values of a patch, E width.
+Letters: B batch, T frames, I individuals, F features; M mask units of a window, R any number of
+units, S tokens of a mask unit, P values of a patch, E width.
 """
 
 from __future__ import annotations
@@ -39,14 +39,13 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(1, geometry.config.init_embed_dim, kernel, stride=kernel)
 
     def patches(self, units: Tensor) -> Tensor:
-        """(B, M, frames, individuals, features) of units to (B, M, S, P) in unit order."""
-        B, M = units.shape[:2]
-        nested = grid_to_units(units.flatten(0, 1)[..., None], self.factors)
-        # (B M, 1, P, groups ..., 1): the patch is the finest group, here it becomes the last axis.
-        return nested.flatten(3).transpose(2, 3).reshape(B, M, -1, prod(self.factors[0]))
+        """(R, frames, individuals, features) of units to (R, S, P) in unit order."""
+        nested = grid_to_units(units[..., None], self.factors)
+        # (R, 1, P, groups ..., 1): the patch is the finest group, here it becomes the last axis.
+        return nested.flatten(3).transpose(2, 3).reshape(len(units), -1, prod(self.factors[0]))
 
     def forward(self, patches: Tensor) -> Tensor:
-        """(B, M, S, P) to (B, M, S, E)."""
+        """(R, S, P) to (R, S, E)."""
         return linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
@@ -68,7 +67,7 @@ class MissingEmbed(nn.Conv3d):
         nn.init.zeros_(self.weight)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, M, S, P) with 1 where a value is missing, to (B, M, S, E)."""
+        """(R, S, P) with 1 where a value is missing, to (R, S, E)."""
         return linear(input, self.weight.flatten(1))
 
 
@@ -90,9 +89,8 @@ def position_table(temporal: Tensor, spatial: Tensor, geometry: Geometry) -> Ten
 
 
 def take_rows(table: Tensor, index: Tensor) -> Tensor:
-    """(M, S, E) and (B, K) to (B, K, S, E); an embedding look-up has the fastest gradient."""
-    rows = embedding(index, table.flatten(1))
-    return rows.unflatten(-1, table.shape[1:])
+    """(M, S, E) and unit numbers (R,) to (R, S, E); a look-up has the fastest gradient."""
+    return embedding(index, table.flatten(1)).unflatten(-1, table.shape[1:])
 
 
 def split_missing(patches: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,9 @@ from hbehavemae.model.initialisation import initialise
 from hbehavemae.model.masking import select, take_units, visible_count
 from hbehavemae.model.unroll import units_to_grid
 
+TOKENS_AT_ONCE = 1000
+"""Tokens per thread whose activations stay in a CPU's cache: a quarter faster than all at once."""
+
 
 class HBehaveEncoder(nn.Module):
     """Encoder of hBehaveMAE (Stoffl et al. 2024) on the Hiera backbone (Ryali et al. 2023).
@@ -107,7 +110,7 @@ class HBehaveEncoder(nn.Module):
     def encode(
         self, units: Tensor, visible: Tensor | None, levels: Sequence[int]
     ) -> dict[int, Tensor]:
-        """Run the blocks that the wanted levels need.
+        """Embed units and run the blocks that the wanted levels need.
 
         Args:
             units: (B, M, frames, individuals, features).
@@ -117,23 +120,38 @@ class HBehaveEncoder(nn.Module):
         Returns:
             Level to (B, K, S, C) in unit order.
         """
-        x = self.tokens(units, visible)
-        found = {}
-        start = 0
-        for level, end in enumerate(self.geometry.stage_ends[: max(levels) + 1]):
-            for block in self.blocks[start : end + 1]:
-                x = block(x)
-            if level in levels:
-                found[level] = self.projections[level](x)
-            start = end + 1
-        return found
-
-    def tokens(self, units: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Embed patches and add positions: units to (B, K, S, E) in unit order."""
+        stop = self.geometry.stage_ends[max(levels)] + 1
+        local = min(self.geometry.n_local, stop)
+        B, M = units.shape[:2]
+        if visible is None:
+            numbers = torch.arange(M, device=units.device).repeat(B)
+        else:
+            units, numbers = take_units(units, visible), visible.flatten()
         position = position_table(self.pos_embed_temporal, self.pos_embed_spatial, self.geometry)
-        if visible is not None:
-            units = take_units(units, visible)
-            position = take_rows(position, visible)
+
+        # Up to block `local` units do not see each other and can pass in any portions.
+        size = self._units_at_once(units) if local else len(numbers)
+        portions = [
+            self._run(self.embed(u, take_rows(position, n)), 0, local, levels)
+            for u, n in zip(units.flatten(0, 1).split(size), numbers.split(size), strict=True)
+        ]
+        x = _join([x for x, _ in portions]).unflatten(0, (B, -1))
+        found = {
+            level: _join([part[level] for _, part in portions]).unflatten(0, (B, -1))
+            for level in portions[0][1]
+        }
+        return found | self._run(x, local, stop, levels)[1]
+
+    def embed(self, units: Tensor, position: Tensor) -> Tensor:
+        """Tokens of mask units: patches embedded, positions added.
+
+        Args:
+            units: (R, frames, individuals, features) any R units.
+            position: (R, S, E) position embeddings of their tokens.
+
+        Returns:
+            (R, S, E) in unit order.
+        """
         # Coordinates need all digits: half precision would round pixels by whole units.
         with torch.autocast(units.device.type, enabled=False):
             patches = self.patch_embed.patches(units)
@@ -141,6 +159,27 @@ class HBehaveEncoder(nn.Module):
                 return self.patch_embed(patches) + position
             values, missing = split_missing(patches)
             return self.patch_embed(values) + self.missing_embed(missing) + position
+
+    def _run(
+        self, x: Tensor, start: int, stop: int, levels: Sequence[int]
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Blocks ``start`` to ``stop``; embeddings of the wanted levels that end among them."""
+        found = {}
+        for index in range(start, stop):
+            x = self.blocks[index](x)
+            if index in self.geometry.stage_ends:
+                level = self.geometry.stage_ends.index(index)
+                if level in levels:
+                    found[level] = self.projections[level](x)
+        return x, found
+
+    def _units_at_once(self, units: Tensor) -> int:
+        """Units per portion: all, except on a CPU without gradients, where the cache counts."""
+        n_units = units.shape[0] * units.shape[1]
+        if torch.is_grad_enabled() or units.device.type != "cpu":
+            return n_units
+        tokens_of_unit = self.geometry.tokens_of_unit
+        return max(1, TOKENS_AT_ONCE * torch.get_num_threads() // tokens_of_unit)
 
     def to_grid(self, x: Tensor, level: int, *, whole: bool = True) -> Tensor:
         """A level in unit order (B, K, S, C) to natural order.
@@ -175,3 +214,7 @@ class HBehaveEncoder(nn.Module):
                 f"mask units) {expected}"
             )
         return mask
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

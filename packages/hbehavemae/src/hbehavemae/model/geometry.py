@@ -111,6 +111,8 @@ class Geometry:
         stage_ends: Index of the last block of each stage.
         fused_levels: Levels that the decoder sees, finest first.
         pred_size: Values predicted per decoder token.
+        n_local: Leading blocks in which a mask unit does not see the others.
+        tokens_of_unit: Tokens of a mask unit at the finest level.
         n_units: Number of mask units.
         n_kept: Number of mask units that stay visible.
 
@@ -142,6 +144,10 @@ class Geometry:
         self.blocks = _block_specs(config, self.strides, self.mask_unit)
         self.stage_ends = tuple(sum(config.stages[: s + 1]) - 1 for s in range(n_stages))
         self.fused_levels = _fused_levels(config, len(self.strides))
+        self.n_local = next(
+            (i for i, block in enumerate(self.blocks) if not block.mask_unit_attn), len(self.blocks)
+        )
+        self.tokens_of_unit = prod(self.mask_unit)
         self.n_units = prod(self.mask_grid)
         self.n_kept = kept_units(self.n_units, config.mask_ratio)
 
