@@ -50,11 +50,14 @@ bench: install
 
 # The demo is these commands and nothing else: copy them for recordings of your own.
 DEMO := demo
+DEMO_DATA := --recordings 12 --frames 6000
+DEMO_PRETRAIN :=
+DEMO_EMBED := --stride 15
 demo: install
 	rm -rf $(DEMO)
-	$(RUN) behaviorzoo synth --out $(DEMO)/data --recordings 10 --frames 6000 --individuals 2 --missing 0.05 --seed 1
-	$(RUN) hbehavemae pretrain experiment=demo data.path=$(DEMO)/data/recordings out=$(DEMO)/run
-	$(RUN) hbehavemae embed $(DEMO)/run --out $(DEMO)/embeddings.nc data.path=$(DEMO)/data/recordings
+	$(RUN) behaviorzoo synth --out $(DEMO)/data $(DEMO_DATA) --missing 0.05 --seed 0
+	$(RUN) hbehavemae pretrain experiment=demo data.path=$(DEMO)/data/recordings out=$(DEMO)/run $(DEMO_PRETRAIN)
+	$(RUN) hbehavemae embed $(DEMO)/run --out $(DEMO)/embeddings.nc $(DEMO_EMBED) data.path=$(DEMO)/data/recordings
 	$(RUN) behaviorzoo probe --embeddings $(DEMO)/embeddings.nc --labels $(DEMO)/data/labels.csv --baseline hand --recordings $(DEMO)/data/recordings --out $(DEMO)/probe
 	$(RUN) behaviorzoo report --run $(DEMO)/run --embeddings $(DEMO)/embeddings.nc --labels $(DEMO)/data/labels.csv --probe $(DEMO)/probe --recordings $(DEMO)/data/recordings --out $(DEMO)/report.html
 

@@ -137,7 +137,7 @@ def test_help_config_lists_keys_with_types(capsys):
     ("argv", "expected"),
     [
         (["pretrian"], "no verb 'pretrian'; did you mean 'pretrain'?"),
-        (["pretrain", "--resum"], "unknown option '--resum'; did you mean '--resume'?"),
+        (["pretrain", "--resum"], "has no option '--resum'; did you mean '--resume'?"),
         (["pretrain", "optim.epoch=3"], "unknown key; did you mean 'optim.epochs'?"),
         (["pretrain", "epochs"], "'epochs' is not of the form key=value"),
         (["pretrain"], "data.path is empty: give data.path="),

@@ -6,7 +6,6 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from behaviorzoo import __version__, commands
 from behaviorzoo.errors import UserError, suggest
@@ -35,10 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0, 2 for a mistake of the user, 130 on Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return commands.run(lambda: _dispatch(arguments))
-    except SystemExit as end:  # --help and --version
-        return int(end.code or 0)
+    return commands.run(lambda: _dispatch(arguments))
 
 
 def _dispatch(arguments: list[str]) -> None:
@@ -53,25 +49,13 @@ def _dispatch(arguments: list[str]) -> None:
     if arguments[0] != verb:
         raise UserError(f"write the verb first: behaviorzoo {verb} ... {arguments[0]}")
     module = importlib.import_module(VERBS[verb][0])
-    own = _Parser(
+    own = commands.CommandParser(
         prog=f"behaviorzoo {verb}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     module.add_arguments(own)
     module.run(own.parse_args(arguments[1:]))
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line, with the nearest option for a misspelt one."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown != message and unknown.startswith("-"):
-            word = unknown.split()[0].partition("=")[0]
-            options = [name for name in self._option_string_actions if name.startswith("--")]
-            raise UserError(f"{self.prog} has no option {word!r}; {suggest(word, options)}")
-        raise UserError(f"{self.prog}: {message}; see {self.prog} --help")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from behaviorzoo import commands
 from behaviorzoo.errors import UserError, suggest
@@ -20,19 +19,6 @@ hBehaveMAE: hierarchical masked autoencoders that learn behaviour from tracked p
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """Parser whose mistakes are one line with the nearest valid option."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and leaving."""
-        prefix, _, rest = message.partition("unrecognized arguments: ")
-        if not prefix and rest.startswith("-"):
-            option = rest.split()[0].split("=")[0]
-            known = [name for name in self._option_string_actions if name.startswith("--")]
-            message = f"unknown option {option!r}; {suggest(option, known)}"
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -43,10 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, 2 for a mistake of the user's, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    try:
-        return commands.run(lambda: _dispatch(words))
-    except SystemExit as end:  # VERB --help
-        return int(end.code or 0)
+    return commands.run(lambda: _dispatch(words))
 
 
 def _dispatch(words: list[str]) -> None:
@@ -70,8 +53,8 @@ def _overview() -> str:
     return f"usage: hbehavemae VERB ... | --help | --version\n\n{DESCRIPTION}\nverbs:\n{verbs}"
 
 
-def _parser(verb: str, about: str, example: str) -> Parser:
-    return Parser(
+def _parser(verb: str, about: str, example: str) -> commands.CommandParser:
+    return commands.CommandParser(
         prog=f"hbehavemae {verb}",
         description=about,
         epilog="example:\n" + "\n".join(f"  {line}" for line in example.splitlines()),

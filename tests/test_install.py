@@ -1,0 +1,112 @@
+"""Each distribution works from its wheel alone, in an environment that has nothing else."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+UV = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
+needs_uv = pytest.mark.skipif(not Path(UV).exists(), reason="uv is not installed: run `make test`")
+TRACK = """\
+scorer,a,a,a
+bodyparts,nose,nose,nose
+coords,x,y,likelihood
+0,1,2,1
+1,2,3,1
+"""
+
+
+def run(command: str, cwd: Path, code: int = 0) -> str:
+    """Run a command as a new user would: none of our variables, none of our paths."""
+    ours = ("VIRTUAL_ENV", "PYTHON", "BEHAVIORZOO")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    done = subprocess.run(
+        shlex.split(command), cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    run(f"{UV} build --wheel --no-sources --all-packages --out-dir {folder}", ROOT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def core(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment_of(tmp_path_factory.mktemp("core"), wheels, "behaviorzoo-core")
+
+
+def environment_of(folder: Path, wheels: Path, distribution: str) -> Path:
+    """Make an environment with one wheel, at the locked versions of what it asks for."""
+    locked = folder / "locked.txt"
+    options = "--frozen --no-hashes --no-emit-workspace --all-extras"
+    run(f"{UV} export {options} --package {distribution} --output-file {locked}", ROOT)
+    run(f"{UV} venv --python 3.11 {folder}/env", folder)
+    where = f"--python {folder}/env --find-links {wheels} --constraint {locked}"
+    run(f"{UV} pip install {where} {distribution}", folder)
+    return folder / "env" / "bin"
+
+
+@needs_uv
+def test_core_alone(core: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, json; from behaviorzoo import recordings, labels, embeddings, mabe, metrics,"
+        " probes, synthetic; heavy = 'torch matplotlib movement hydra lightning'.split();"
+        " print(json.dumps([m for m in heavy if m in sys.modules]))"
+    )
+    assert json.loads(run(f'{core}/python -c "{code}"', tmp_path)) == []
+    zoo = f"{core}/behaviorzoo"
+    assert "import" in run(f"{zoo} --help", tmp_path)
+    run(f"{zoo} synth --out data --recordings 2 --frames 400", tmp_path)
+    run(f"{zoo} features data/recordings --out hand.nc", tmp_path)
+    probe = "--embeddings hand.nc --labels data/labels.csv --folds 2 --every 5 --out probe"
+    run(f"{zoo} probe {probe}", tmp_path)
+    assert (tmp_path / "probe" / "scores.csv").stat().st_size > 0
+
+
+@needs_uv
+@pytest.mark.parametrize(
+    ("verb", "extra"),
+    [
+        ("import track.csv --source deeplabcut --fps 30 --out out", "poses"),
+        ("view data/recordings/synthetic_000.nc --out page.html --png page.png", "plots"),
+    ],
+)
+def test_core_names_the_extra_that_is_missing(
+    core: Path, tmp_path: Path, verb: str, extra: str
+) -> None:
+    (tmp_path / "track.csv").write_text(TRACK)
+    run(f"{core}/behaviorzoo synth --out data --recordings 1 --frames 200", tmp_path)
+    said = run(f"{core}/behaviorzoo {verb}", tmp_path, code=2)
+    assert f"behaviorzoo-core[{extra}]" in said
+    assert "Traceback" not in said
+
+
+@needs_uv
+def test_hbehavemae_alone(wheels: Path, tmp_path: Path) -> None:
+    binaries = environment_of(tmp_path, wheels, "behaviorzoo-hbehavemae")
+    installed = run(f"{UV} pip list --python {binaries.parent}", tmp_path)
+    assert "movement" not in installed
+    assert "pretrain" in run(f"{binaries}/hbehavemae --help", tmp_path)
+    said = run(f"{binaries}/hbehavemae info experiment=shot7m2", tmp_path)
+    assert "11211086" in "".join(c for c in said if c.isdigit())
+
+
+def test_one_version_everywhere() -> None:
+    files = [ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml")]
+    projects = {path: tomllib.loads(path.read_text())["project"] for path in files}
+    (version,) = {project["version"] for project in projects.values()}
+    for path, project in projects.items():
+        siblings = [d for d in project["dependencies"] if d.startswith("behaviorzoo-")]
+        if path.parents[1].name == "packages" and project["name"] != "behaviorzoo-core":
+            assert siblings, path
+            assert all(d.endswith(f"=={version}") for d in siblings), (path, siblings)
