@@ -26,16 +26,14 @@ from torch import Tensor, nn
 
 from behaviorzoo.windows import pad_frames
 from hbehavemae.model import HBehaveEncoder, HBehaveMAE
-from hbehavemae.model.embedding import position_table, split_missing
+from hbehavemae.model.embedding import position_table
+from hbehavemae.model.encoder import TOKENS_AT_ONCE
 from hbehavemae.model.fusion import fuse
 from hbehavemae.stitching import Padding, WindowRun
 
 Transform = Callable[[Tensor], Tensor]
 
 FUSED = "fused"
-
-CACHE_TOKENS = 2048
-"""Tokens that the first blocks treat at a time on a CPU: their widest arrays stay in its cache."""
 
 
 def level_name(level: int) -> str:
@@ -100,9 +98,8 @@ class WindowEncoder:
             last = len(geometry.stage_ends) - 1
             self._fused_levels = sorted({*range(len(geometry.strides)), last})
         self._needed = sorted({*self._levels, *self._fused_levels})
-        specs = geometry.blocks[: geometry.stage_ends[self._needed[-1]] + 1]
-        self._n_local = next((i for i, s in enumerate(specs) if not s.mask_unit_attn), len(specs))
-        self._n_blocks = len(specs)
+        self._n_blocks = geometry.stage_ends[self._needed[-1]] + 1
+        self._n_local = min(geometry.n_local, self._n_blocks)
         with torch.inference_mode():
             self._position = position_table(
                 model.pos_embed_temporal, model.pos_embed_spatial, geometry
@@ -148,7 +145,8 @@ class WindowEncoder:
         """
         size = len(units)
         if units.device.type == "cpu":
-            size = max(1, CACHE_TOKENS // prod(self.geometry.mask_unit))
+            at_once = TOKENS_AT_ONCE * torch.get_num_threads()
+            size = max(1, at_once // self.geometry.tokens_of_unit)
         pieces = [
             self._local_piece(*piece)
             for piece in zip(units.split(size), index.split(size), strict=True)
@@ -157,19 +155,9 @@ class WindowEncoder:
         return pieces[0].like(joined)
 
     def _local_piece(self, units: Tensor, index: Tensor) -> LocalOutput:
-        x = self._embed(units) + self._position[index]
-        x, found = self._run(x[None], 0, self._n_local)
-        return LocalOutput({level: y[0] for level, y in found.items()}, x[0])
-
-    def _embed(self, units: Tensor) -> Tensor:
-        """Patches of units without their position: (U, S, C)."""
-        patch_embed = self.model.patch_embed
-        with torch.autocast(units.device.type, enabled=False):
-            patches = patch_embed.patches(units[None])[0]
-            if not self.geometry.config.missing:
-                return patch_embed(patches)
-            values, missing = split_missing(patches)
-            return patch_embed(values) + self.model.missing_embed(missing)
+        x = self.model.embed(units, self._position[index])
+        x, found = self._run(x, 0, self._n_local)
+        return LocalOutput(found, x)
 
     def outputs(self, local: LocalOutput, batch: int) -> dict[str, Tensor]:
         """Finish the windows: the blocks that look at whole windows, then reduction.
@@ -193,7 +181,7 @@ class WindowEncoder:
         return out
 
     def _run(self, x: Tensor, start: int, stop: int) -> tuple[Tensor, dict[int, Tensor]]:
-        """Blocks [start, stop) on (B, M, S, C), and the projected levels that end among them."""
+        """Blocks [start, stop) on (..., S, C), and the projected levels that end among them."""
         found: dict[int, Tensor] = {}
         for number in range(start, stop):
             x = self.model.blocks[number](x)
