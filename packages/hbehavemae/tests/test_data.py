@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.mabe import save_dictionary
-from hbehavemae.data import DataConfig, WindowDataset, build_training_data, open_sequences
+from hbehavemae.data import (
+    DataConfig,
+    WindowDataset,
+    build_training_data,
+    has_split,
+    mabe22,
+    open_sequences,
+)
 from hbehavemae.data.windows import edge_padding, pad_edges, window_starts
 
 
@@ -201,3 +208,152 @@ def test_data_that_do_not_fit_the_network_name_both_sizes(shot):
     for build in (build_training_data, open_sequences):
         with pytest.raises(UserError, match=r"\(1, 72\).*\(3, 24\)"):
             build(config, network(20, 3, 24))
+
+
+# -- MABe22 mice ------------------------------------------------------------------------------
+
+
+def mice_clip(seed: int, frames: int = 30, missing: float = 0.3) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    pixels = rng.uniform(50, 800, size=(frames, 3, 12, 2))
+    pixels[rng.random((frames, 3, 12)) < missing] = 0
+    return pixels
+
+
+@pytest.fixture
+def mice(tmp_path):
+    for split, seeds in (("train", (1, 2)), ("test", (3,))):
+        clips = {f"{split}{seed}": {"keypoints": mice_clip(seed)} for seed in seeds}
+        save_dictionary(
+            tmp_path / f"mouse_triplet_{split}.npy", {"sequences": clips, "vocabulary": ["a"]}
+        )
+    return str(tmp_path)
+
+
+def slow_fill(pixels: np.ndarray) -> np.ndarray:
+    filled = pixels.copy()
+    for mouse in range(3):
+        for point in range(12):
+            track = filled[:, mouse, point]
+            present = [t for t in range(len(track)) if track[t, 0] != 0]
+            if track[0, 0] == 0 and present:
+                track[0] = track[present[0]]
+            for t in range(1, len(track)):
+                if track[t, 0] == 0:
+                    track[t] = track[t - 1]
+    return filled
+
+
+@pytest.mark.parametrize("missing", [0.3, 0.97, 1.0])
+def test_holes_are_filled_as_by_the_plain_loop(missing):
+    pixels = mice_clip(0, missing=missing)
+    np.testing.assert_array_equal(mabe22.fill_holes(pixels), slow_fill(pixels))
+
+
+def test_mice_are_scaled_to_the_arena(mice):
+    config = DataConfig(dataset="mabe22", path=mice)
+    model = network(20, 3, 24)
+    sequence = open_sequences(config, model)[0]
+    expected = (mice_clip(3) - 425) / 425
+    np.testing.assert_allclose(sequence.features, expected.reshape(30, 3, 24), rtol=1e-6)
+    training = build_training_data(config, model)
+    # 20 frames: 10 edge frames in front.
+    number = training.window_ids.tolist().index([0, 10])
+    expected = ((mice_clip(1) - 425) / 425)[:20].reshape(20, 3, 24)
+    np.testing.assert_allclose(training[number], expected, atol=1e-6)
+
+
+def test_mice_training_keeps_every_nth_frame_and_extraction_all(mice):
+    config = DataConfig(dataset="mabe22", path=mice, sampling_rate=3)
+    training = build_training_data(config, network(4, 3, 24))
+    assert training.window_ids[:, 1].max() == 10 + 3 - 4
+    assert len(open_sequences(config, network(4, 3, 24))[0].features) == 30
+
+
+@pytest.mark.parametrize(("compat", "center"), [("none", 6), ("upstream", 7)])
+def test_mice_are_aligned_on_the_body_centre(mice, compat, center):
+    config = DataConfig(dataset="mabe22", path=mice, centeralign=True, compat=compat)
+    features = open_sequences(config, network(20, 3, 28))[0].features
+    scaled = (mice_clip(3) - 425) / 425
+    for t, mouse in ((0, 0), (7, 2)):
+        points = scaled[t, mouse]
+        axis = points[9] - points[3]
+        a = np.arctan2(axis[0], axis[1])
+        rotation = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+        expected = [*points[center], np.sin(a), np.cos(a)]
+        expected += [value for p in points for value in rotation @ (p - points[center])]
+        np.testing.assert_allclose(features[t, mouse], expected, atol=1e-6)
+
+
+def test_zeros_become_missing_only_for_a_network_that_takes_them(mice):
+    config = DataConfig(dataset="mabe22", path=mice, zeros_missing=True)
+    with pytest.raises(UserError, match=r"model\.missing=true"):
+        build_training_data(config, network(20, 3, 24))
+    features = open_sequences(config, network(20, 3, 24, missing=True))[0].features
+    zeros = (mice_clip(3) == 0).reshape(30, 3, 24)
+    np.testing.assert_array_equal(np.isnan(features), zeros)
+
+
+def test_mice_augmentation_is_in_pixels_and_then_scaled(mice):
+    plain = build_training_data(DataConfig(dataset="mabe22", path=mice), network(20, 3, 24))
+    config = DataConfig(dataset="mabe22", path=mice, data_augment=True)
+    training = build_training_data(config, network(20, 3, 24))
+    index = np.arange(200) % len(training)
+    torch.testing.assert_close(training.batch(index), plain.batch(index), atol=1e-6, rtol=0)
+    change = (training.batch(index, index * 7) - plain.batch(index)).flatten(1).abs().amax(1)
+    assert 0.75 < (change > 1e-3).float().mean() < 0.97  # 1 - 0.5 cubed, all clips being wide
+    assert training.batch(index, index).abs().max() < 1.2
+
+
+def test_mice_refuse_another_layout_by_file_and_clip(tmp_path):
+    path = tmp_path / "mouse_triplet_train.npy"
+    config = DataConfig(dataset="mabe22", path=str(path))
+    save_dictionary(path, {"sequences": {"odd": {"keypoints": np.zeros((5, 2, 12, 2))}}})
+    with pytest.raises(UserError, match=r"train\.npy: clip 'odd' has key points of shape \(5, 2"):
+        build_training_data(config, network(4, 3, 24))
+    save_dictionary(path, {"frames": {}})
+    with pytest.raises(UserError, match=r"of MABe22, found the keys \['frames'\]"):
+        build_training_data(config, network(4, 3, 24))
+
+
+def test_sequences_of_unequal_length_are_allowed(tmp_path):
+    clips = {f"m{n}": {"keypoints": mice_clip(n, frames=20 + 5 * n)} for n in range(3)}
+    save_dictionary(tmp_path / "mouse_triplet_train.npy", {"sequences": clips})
+    config = DataConfig(dataset="mabe22", path=str(tmp_path), sliding_window=10)
+    training = build_training_data(config, network(20, 3, 24))
+    lengths = np.bincount(training.window_ids[:, 0])
+    assert lengths.tolist() == [(20 + 5 * n + 19 - 20) // 10 + 1 for n in range(3)]
+
+
+def test_a_test_split_is_wanted_only_where_there_is_one(mice, tmp_path):
+    assert has_split(DataConfig(dataset="mabe22", path=mice), "test")
+    only = tmp_path / "only"
+    only.mkdir()
+    save_dictionary(
+        only / "mouse_triplet_train.npy", {"sequences": {"a": {"keypoints": mice_clip(1)}}}
+    )
+    for path in (only, only / "mouse_triplet_train.npy"):
+        assert not has_split(DataConfig(dataset="mabe22", path=str(path)), "test")
+    both = DataConfig(dataset="mabe22", path=mice, include_test_data=True)
+    names = build_training_data(both, network(20, 3, 24)).sequence_names
+    assert names == ["train1", "train2", "test3"]
+
+
+def test_options_of_recordings_are_refused_for_the_benchmarks(mice):
+    config = DataConfig(dataset="mabe22", path=mice, keypoints=["nose"])
+    with pytest.raises(UserError, match=r"data\.keypoints applies to recordings only"):
+        build_training_data(config, network(20, 3, 24))
+
+
+def test_code_in_a_pose_file_does_not_run(tmp_path):
+    trap = tmp_path / "trap"
+
+    class Touch:
+        def __reduce__(self):
+            return Path.touch, (trap,)
+
+    path = tmp_path / "mouse_triplet_train.npy"
+    np.save(path, np.array({"sequences": {"a": {"keypoints": Touch()}}}, dtype=object))
+    with pytest.raises(UserError, match=r"mouse_triplet_train\.npy"):
+        build_training_data(DataConfig(dataset="mabe22", path=str(path)), network(4, 3, 24))
+    assert not trap.exists()

@@ -481,6 +481,17 @@ def test_distances_between_need_two_individuals(tmp_path):
         arrays(tmp_path, features=["positions", "distances"], distances_between=[["nose", "nose"]])
 
 
+@pytest.mark.parametrize("normalisation", ["zscore", "window"])
+def test_jumps_are_clipped_and_nothing_else(two, normalisation):
+    data, model = config(two, normalisation=normalisation), network(8, 2, 8)
+    free = build_training_data(data, model)
+    tight = build_training_data(config(two, normalisation=normalisation, clip=0.7), model)
+    every = np.arange(len(free))
+    expected = free.batch(every).clamp(-0.7, 0.7)
+    assert (free.batch(every).abs() > 0.7).any()
+    torch.testing.assert_close(tight.batch(every), expected, equal_nan=True, rtol=0, atol=0)
+
+
 # -- state ------------------------------------------------------------------------------------
 
 

@@ -102,7 +102,8 @@ def _boxes(geometry: Geometry, level: int, shape: DataShape | None) -> list[str]
     """One mask unit at this level: tokens in time from left to right, tokens in space below."""
     time, rows, columns = geometry.level_units[level]
     labels = _row_labels(geometry, level, shape)
-    cells = min(time, WIDTH // 8)
+    # Few enough cells that the names fit.
+    cells = max(min(time, WIDTH // max(8, *(len(label) + 3 for label in labels[:_ROWS]))), 1)
     size = (WIDTH - 1) // cells - 1
     note = f"  {time} in time" if time > 1 else ""
     if cells < time:

@@ -173,6 +173,12 @@ class DataConfig:
             "(median)"
         ),
     )
+    clip: float | None = field(
+        default=None,
+        metadata=_help(
+            "recordings: normalised values beyond +-clip are set to it (jumps of the tracker)"
+        ),
+    )
     axis: list[str] = field(
         default_factory=list,
         metadata=_help(
@@ -272,6 +278,8 @@ class DataConfig:
             problems.append(
                 f"data.augment.rotation has no sense with data.normalisation={self.normalisation}"
             )
+        if self.clip is not None and self.clip <= 0:
+            problems.append(f"data.clip={self.clip:g} must be positive")
         if self.missing == "interpolate" and self.max_gap is None:
             problems.append("data.missing=interpolate needs data.max_gap in frames")
         pairs = _bad_pairs(self.distances_within) + _bad_pairs(self.distances_between)

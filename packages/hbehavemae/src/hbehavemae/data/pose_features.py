@@ -129,14 +129,20 @@ class PoseFeatures:
         points = torch.cat([positions, velocities / fitted.velocity_scale], dim=-1)
         if self.packed:
             points = torch.cat([points, self._pack(self._distances(x), fitted)], dim=-2)
-        return points.flatten(-2)
+        # Windows are centred first where they are, or the clip would depend on the place.
+        centred_later = self.config.normalisation == "window"
+        return points.flatten(-2) if centred_later else self._clipped(points.flatten(-2))
 
     def centre_windows(self, x: torch.Tensor) -> torch.Tensor:
         """Network input (B, T, I, F) with the positions relative to the window's median point."""
         D, K = self.selection.dimensions, self.keypoints
         points = x.unflatten(-1, (-1, self.channels)).clone()
         points[..., :K, :D] = window_centred(points[..., :K, :D])
-        return points.flatten(-2)
+        return self._clipped(points.flatten(-2))
+
+    def _clipped(self, x: torch.Tensor) -> torch.Tensor:
+        limit = self.config.clip
+        return x if limit is None else x.clamp(-limit, limit)  # NaN stays NaN
 
     def _aligned(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions and velocities (..., I, K, D) relative to the anchors; velocities may be 0."""
