@@ -39,10 +39,11 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(1, geometry.config.init_embed_dim, kernel, stride=kernel)
 
     def patches(self, units: Tensor) -> Tensor:
-        """(R, frames, individuals, features) of units to (R, S, P) in unit order."""
-        nested = grid_to_units(units[..., None], self.factors)
+        """(..., frames, individuals, features) of units to (..., S, P) in unit order."""
+        *leading, t, h, w = units.shape
+        nested = grid_to_units(units.reshape(-1, t, h, w, 1), self.factors)
         # (R, 1, P, groups ..., 1): the patch is the finest group, here it becomes the last axis.
-        return nested.flatten(3).transpose(2, 3).reshape(len(units), -1, prod(self.factors[0]))
+        return nested.flatten(3).transpose(2, 3).reshape(*leading, -1, prod(self.factors[0]))
 
     def forward(self, patches: Tensor) -> Tensor:
         """(R, S, P) to (R, S, E)."""

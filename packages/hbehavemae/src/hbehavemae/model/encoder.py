@@ -132,7 +132,7 @@ class HBehaveEncoder(nn.Module):
         # Up to block `local` units do not see each other and can pass in any portions.
         size = self._units_at_once(units) if local else len(numbers)
         portions = [
-            self._run(self.embed(u, take_rows(position, n)), 0, local, levels)
+            self.run_blocks(self.embed(u, take_rows(position, n)), 0, local, levels)
             for u, n in zip(units.flatten(0, 1).split(size), numbers.split(size), strict=True)
         ]
         x = _join([x for x, _ in portions]).unflatten(0, (B, -1))
@@ -140,7 +140,7 @@ class HBehaveEncoder(nn.Module):
             level: _join([part[level] for _, part in portions]).unflatten(0, (B, -1))
             for level in portions[0][1]
         }
-        return found | self._run(x, local, stop, levels)[1]
+        return found | self.run_blocks(x, local, stop, levels)[1]
 
     def embed(self, units: Tensor, position: Tensor) -> Tensor:
         """Tokens of mask units: patches embedded, positions added.
@@ -160,10 +160,20 @@ class HBehaveEncoder(nn.Module):
             values, missing = split_missing(patches)
             return self.patch_embed(values) + self.missing_embed(missing) + position
 
-    def _run(
+    def run_blocks(
         self, x: Tensor, start: int, stop: int, levels: Sequence[int]
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Blocks ``start`` to ``stop``; embeddings of the wanted levels that end among them."""
+        """Run some of the blocks.
+
+        Args:
+            x: (B, M, S, C) tokens in unit order, or (R, S, C) up to block ``geometry.n_local``.
+            start: First block.
+            stop: Block after the last one.
+            levels: Wanted levels.
+
+        Returns:
+            Output of the last block, and level to embedding for the wanted ones among them.
+        """
         found = {}
         for index in range(start, stop):
             x = self.blocks[index](x)
