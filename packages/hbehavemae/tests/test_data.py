@@ -153,6 +153,13 @@ def test_shot_keeps_24_joints_in_six_body_parts(shot):
     np.testing.assert_array_equal(features.reshape(30, 24, 3), train["e1"][:, 0, joints])
 
 
+def test_shot_with_all_joints_in_file_order(shot):
+    folder, train, _ = shot
+    config = DataConfig(dataset="shot7m2", path=str(folder), body_parts=False)
+    features = open_sequences(config, network(20, 1, 78), "train")[0].features
+    np.testing.assert_array_equal(features.reshape(30, 1, 26, 3), train["e1"])
+
+
 def test_shot_test_data_are_appended_and_replace_only_for_parity(shot):
     folder, *_ = shot
     names = {
@@ -298,10 +305,11 @@ def test_mice_augmentation_is_in_pixels_and_then_scaled(mice):
     plain = build_training_data(DataConfig(dataset="mabe22", path=mice), network(20, 3, 24))
     config = DataConfig(dataset="mabe22", path=mice, data_augment=True)
     training = build_training_data(config, network(20, 3, 24))
-    index = np.arange(200) % len(training)
+    index = np.arange(120) % len(training)
     torch.testing.assert_close(training.batch(index), plain.batch(index), atol=1e-6, rtol=0)
-    change = (training.batch(index, index * 7) - plain.batch(index)).flatten(1).abs().amax(1)
-    assert 0.75 < (change > 1e-3).float().mean() < 0.97  # 1 - 0.5 cubed, all clips being wide
+    change = (training.batch(index, np.arange(120)) - plain.batch(index)).flatten(1).abs().amax(1)
+    # These mice use the whole arena: no rotation fits, noise or reflection come in 3 of 4 windows.
+    assert 0.6 < (change > 1e-3).float().mean() < 0.9
     assert training.batch(index, index).abs().max() < 1.2
 
 

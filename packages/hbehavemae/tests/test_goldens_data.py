@@ -53,7 +53,12 @@ def hbm_data_shot(case: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     train, test = tmp_path / "train_poses.npy", tmp_path / "test_poses.npy"
     save_dictionary(train, {"sequences": {"keypoints": {name: inputs[name] for name in names}}})
     save_dictionary(test, {"sequences": {"keypoints": {names[0]: inputs[names[0]]}}})
-    config = DataConfig(dataset="shot7m2", path=str(train), sliding_window=case["sliding_window"])
+    config = DataConfig(
+        dataset="shot7m2",
+        path=str(train),
+        sliding_window=case["sliding_window"],
+        body_parts=case["split_tokenization"],
+    )
     model = network(case["num_frames"], 1, expected["samples"].shape[-1])
     data = build_training_data(config, model)
     same_items(data, data.batch(np.array(case["picked"])), case, expected)

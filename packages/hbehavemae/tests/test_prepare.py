@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from behaviorzoo.errors import UserError
-from hbehavemae.data import DataConfig, build_training_data, open_sequences
+from hbehavemae.data import DataConfig, build_training_data, has_split, open_sequences
 from hbehavemae.data.joblib_files import load_joblib
 from hbehavemae.prepare import hbabel_labels, hbabel_poses
 from hbehavemae.prepare.labels import frame_labels
@@ -118,6 +118,12 @@ def test_training_on_the_test_split_too_appends_it(tmp_path):
     config = DataConfig(dataset="hbabel", path=str(tmp_path), include_test_data=True)
     names = build_training_data(config, network).sequence_names
     assert names == ["train0", "train1", "test0", "test1"]
+    assert has_split(config, "test")
+    (tmp_path / "hbabel_val_poses.npz").unlink()
+    assert has_split(config, "test")
+    (tmp_path / "val_proc_realigned_procrustes.pth.tar").rename(tmp_path / "kept")
+    assert not has_split(config, "test")
+    (tmp_path / "kept").rename(tmp_path / "val_proc_realigned_procrustes.pth.tar")
     assert build_training_data(config, network, "test").sequence_names == ["val0", "val1"]
 
 

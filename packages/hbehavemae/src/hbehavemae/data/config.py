@@ -91,6 +91,12 @@ class DataConfig:
         ),
     )
 
+    body_parts: bool = field(
+        default=True,
+        metadata=_help(
+            "shot7m2: 24 joints in six body parts of four; false = all 26 in file order"
+        ),
+    )
     fill_holes: bool = field(
         default=False, metadata=_help("mabe22: fill missing points with the last one seen")
     )

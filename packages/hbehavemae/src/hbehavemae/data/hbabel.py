@@ -16,7 +16,7 @@ from hbehavemae.data.config import DataConfig
 from hbehavemae.data.sequences import FeatureSequence, Sequences
 from hbehavemae.data.shapes import DataShape
 from hbehavemae.data.windows import WindowDataset
-from hbehavemae.prepare.poses import Motion, read_motions
+from hbehavemae.prepare.poses import Motion, has_motions, read_motions
 
 if TYPE_CHECKING:
     from hbehavemae.model import ModelConfig
@@ -52,11 +52,8 @@ def shape(config: DataConfig) -> DataShape:
 
 def has_test(config: DataConfig) -> bool:
     """Whether the validation split, which serves as test split, is there."""
-    try:
-        _motions(config, "val")
-    except UserError:
-        return False
-    return True
+    given = config.test_path or config.path
+    return isinstance(given, str) and has_motions(given, "val", config.joints3d_procrustes)
 
 
 def training_data(

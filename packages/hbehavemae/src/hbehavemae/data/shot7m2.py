@@ -50,8 +50,8 @@ NOISE_PROBABILITY, NOISE_SIGMA = 0.5, 2.0
 
 def shape(config: DataConfig) -> DataShape:
     """Axes of the data set; no file is read."""
-    names = tuple(KEYPOINTS[index] for index in ORDER)
-    return DataShape(names, ("player",), channels=3, groups=GROUPS)
+    names = tuple(KEYPOINTS[index] for index in joint_order(config))
+    return DataShape(names, ("player",), channels=3, groups=GROUPS if config.body_parts else {})
 
 
 def has_test(config: DataConfig) -> bool:
@@ -72,16 +72,16 @@ def training_data(
         state: Not needed here.
 
     Returns:
-        Items float32 (T, 1, 72).
+        Items float32 (T, 1, 72), or (T, 1, 78) without ``body_parts``.
     """
     episodes = read_poses(benchmark_file(config, split, FILES))
     if config.include_test_data and split == "train":
         test = read_poses(benchmark_file(config, "test", FILES))
         episodes = test if config.compat == "upstream" else episodes + test
-    window = model.input_size[0]
+    window, order = model.input_size[0], joint_order(config)
     front, behind = edge_padding(window)
     return WindowDataset(
-        [pad_edges(select_joints(poses), front, behind) for _, poses in episodes],
+        [pad_edges(select_joints(poses, order), front, behind) for _, poses in episodes],
         [name for name, _ in episodes],
         window=window,
         stride=config.sliding_window,
@@ -92,19 +92,24 @@ def training_data(
 def sequences(
     config: DataConfig, model: ModelConfig, split: Split, state: Mapping[str, Any]
 ) -> Sequences:
-    """Whole episodes of a split as (1800, 1, 72) each."""
+    """Whole episodes of a split as (1800, 1, F) each."""
     episodes = read_poses(benchmark_file(config, split, FILES))
 
     def load(index: int) -> FeatureSequence:
         name, poses = episodes[index]
-        return FeatureSequence(name, 0, select_joints(poses))
+        return FeatureSequence(name, 0, select_joints(poses, joint_order(config)))
 
     return Sequences([name for name, _ in episodes], load)
 
 
-def select_joints(poses: np.ndarray) -> np.ndarray:
-    """Reorder (L, I, 26, 3) to the 24 joints of the six body parts: float32 (L, I, 72)."""
-    chosen = poses[:, :, ORDER].astype(np.float32)
+def joint_order(config: DataConfig) -> list[int]:
+    """Joints of the file that the network sees, in its order."""
+    return ORDER if config.body_parts else list(range(len(KEYPOINTS)))
+
+
+def select_joints(poses: np.ndarray, order: list[int]) -> np.ndarray:
+    """Joints of (L, I, 26, 3) in another order: float32 (L, I, 3 x joints)."""
+    chosen = poses[:, :, order].astype(np.float32)
     return chosen.reshape(*chosen.shape[:2], -1)
 
 

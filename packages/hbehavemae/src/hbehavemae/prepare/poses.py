@@ -149,6 +149,12 @@ def read_motions(folder: str | Path, split: str, aligned: bool) -> list[Motion]:
     ]
 
 
+def has_motions(folder: str | Path, split: str, aligned: bool) -> bool:
+    """Whether :func:`read_motions` would find a file of the split."""
+    names = [ARRAY_FILE, ALIGNED_FILE, *([] if aligned else [RAW_FILE])]
+    return any(find_file(folder, name.format(split=split)) is not None for name in names)
+
+
 def normalise(positions: np.ndarray) -> np.ndarray:
     """Centre every frame on the body and turn the body upright and forward, as for NTU skeletons.
 
