@@ -15,6 +15,7 @@ from typing import Any, cast
 import lightning
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -91,7 +92,7 @@ def build_trainer(
                 num_sanity_val_steps=0,
                 use_distributed_sampler=False,
             )
-        except (ValueError, RuntimeError) as error:  # Lightning's MisconfigurationException is one
+        except (MisconfigurationException, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(
                 f"trainer: this machine cannot do accelerator={cfg.accelerator} "
@@ -150,7 +151,6 @@ def fit(
         _say(f"resuming from {start} (epoch {position['epoch']:.2f} of {cfg.max_epochs})")
     elif resume:
         _say(f"{run_dir}: no complete checkpoint to resume from, starting from scratch")
-    clean_and_write(run_dir, config)
     if cfg.compile:
         cast(torch.nn.Module, module.model).compile()
     stop = StopRequest()
@@ -162,6 +162,7 @@ def fit(
         parts.append(Validator(held_out.loader, held_out.every_epochs, stop, log.on_validated))
     parts.append(CheckpointWriter(cfg, run_dir, config, metadata, log, stop))
     trainer = build_trainer(cfg, run_dir, parts)
+    clean_and_write(run_dir, config)
     with stop, _quiet():
         try:
             trainer.fit(module, loader, ckpt_path=None if start is None else str(start))
