@@ -198,6 +198,14 @@ def test_scores_show_every_level_label_and_drawn_baseline():
         plots.scores_by_level(with_overall(scores.head(0)))
 
 
+def test_scores_below_zero_stay_in_view():
+    scores = with_overall(make_scores({("level_1", "speed"): -0.4}).assign(metric="R2"))
+    axes = plots.scores_by_level(scores).axes[0]
+    assert axes.get_xlim()[0] < -0.4
+    hopeless = scores.assign(value=-50.0)
+    assert plots.scores_by_level(hopeless).axes[0].get_xlim()[0] == pytest.approx(-1.02)
+
+
 # ---- figures ----
 
 

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
-from scipy.stats import norm
+from scipy.special import ndtr
 
 BODY_LENGTH = 60.0  # pixels
 ARENA = (800.0, 600.0)  # pixels
@@ -147,7 +147,7 @@ def lost_points(shape: tuple[int, int, int], share: float, rng: np.random.Genera
     shares += (share - shares.mean()) * (1 - shares) / max(1 - shares.mean(), 1e-9)
     decay = math.exp(-1 / BURST_FRAMES)
     noise = _smooth_noise(rng, shape, decay)
-    return norm.cdf(noise) < shares[None, :, None]
+    return ndtr(noise) < shares[None, :, None]
 
 
 def _controls(

@@ -28,19 +28,13 @@ for (const track of data.tracks) {
   for (let r = 0; r < track.runs.length; r += 3) track.codes.fill(track.runs[r + 2], track.runs[r], track.runs[r + 1]);
 }
 
-// The middle of each individual in each frame: the mean of the points that are seen.
-const middles = new Float32Array(data.frames * I * S).fill(NaN);
-for (let t = 0; t < data.frames; t++) for (let i = 0; i < I; i++) {
-  const sum = new Array(S).fill(0);
-  let seen = 0;
-  for (let k = 0; k < K; k++) {
-    const at = ((t * I + i) * K + k) * S;
-    if (Number.isNaN(positions[at])) continue;
-    seen++;
-    for (let s = 0; s < S; s++) sum[s] += positions[at + s];
-  }
-  if (seen) for (let s = 0; s < S; s++) middles[(t * I + i) * S + s] = sum[s] / seen;
-}
+// The key point of each individual that is seen most often leaves the trail: a mean of the points
+// would jump whenever one of them is lost.
+const leaders = data.individuals.map((_, i) => {
+  const seen = new Array(K).fill(0);
+  for (let t = 0; t < data.frames; t++) for (let k = 0; k < K; k++) if (!Number.isNaN(positions[((t * I + i) * K + k) * S])) seen[k]++;
+  return seen.indexOf(Math.max(...seen));
+});
 
 const theme = {};
 function readTheme() {
@@ -165,7 +159,8 @@ function drawTrail(pen, place, i) {
   const length = Math.round(2 * data.fps);
   pen.lineWidth = 1.6;
   for (let t = Math.max(1, state.frame - length); t <= state.frame; t++) {
-    const [x0, y0] = place(flat(middles, ((t - 1) * I + i) * S)), [x1, y1] = place(flat(middles, (t * I + i) * S));
+    const [x0, y0] = place(flat(positions, (((t - 1) * I + i) * K + leaders[i]) * S));
+    const [x1, y1] = place(flat(positions, ((t * I + i) * K + leaders[i]) * S));
     if (Number.isNaN(x0) || Number.isNaN(x1)) continue;
     pen.globalAlpha = 0.5 * (1 - (state.frame - t) / (length + 1));
     pen.beginPath(); pen.moveTo(x0, y0); pen.lineTo(x1, y1); pen.stroke();

@@ -32,7 +32,7 @@ def pose_snapshots(
         ds: A recording; of three dimensions the first two are drawn.
         frames: Frame numbers of the source.
         edges: Pairs of key point indices to join; default: ``skeleton_edges``.
-        trail: Frames of the past drawn as a path of the mean point of each individual.
+        trail: Frames of the past drawn as the path of each individual's most often seen point.
 
     Returns:
         The figure.
@@ -72,14 +72,15 @@ def draw_poses(
             f"which has the frames {first} to {first + n_frames - 1}"
         )
     edges = skeleton_edges(ds) if edges is None else edges
+    # The path of a mean of points would jump whenever one of them is lost.
+    leaders = np.isfinite(position[:, 0]).sum(axis=0).argmax(axis=0)
     colours = list(
         individual_colours([str(name) for name in ds["individuals"].to_numpy()]).values()
     )
     rows = [frame - first for frame in frames]
     for axes, frame, row in zip(grid, frames, rows, strict=False):
         for i, colour in enumerate(colours):
-            with np.errstate(all="ignore"):
-                past = _mean_point(position[max(0, row - trail) : row + 1, :, :, i])
+            past = position[max(0, row - trail) : row + 1, :, leaders[i], i]
             axes.plot(*past.T, color=colour, alpha=0.35, lw=1)
             points = position[row, :, :, i].T  # (K, 2)
             lines = LineCollection([points[list(edge)] for edge in edges], colors=colour, lw=1.4)
@@ -96,14 +97,6 @@ def draw_poses(
         axes.set_title(f"frame {frame}", fontsize=8.5, weight="normal")
     for axes in grid[len(frames) :]:
         axes.set_visible(False)
-
-
-def _mean_point(points: np.ndarray) -> np.ndarray:
-    """Mean of the seen key points, (T, 2, K) -> (T, 2); NaN where none is seen."""
-    seen = np.isfinite(points)
-    count = seen.sum(axis=2)
-    total = np.where(seen, points, 0).sum(axis=2)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _square(pose: np.ndarray) -> tuple[np.ndarray, float]:

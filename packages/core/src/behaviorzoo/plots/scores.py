@@ -105,7 +105,9 @@ def _panel(
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     if labels and labels[0] == OVERALL:
         axes.get_yticklabels()[0].set_fontweight("bold")
-    axes.set_xlim(-0.02, 1.02)
+    own = values.loc[(values["task"] == task) & values["metric"].isin(metrics), "value"]
+    # R2 may be negative; what is worse than -1 is not told apart.
+    axes.set_xlim(max(min(own.to_numpy().min(), 0.0), -1.0) - 0.02, 1.02)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1.0], ["0", "", "0.5", "", "1"])
     axes.grid(axis="x")
     axes.spines[:].set_visible(False)

@@ -19,6 +19,7 @@ from behaviorzoo.score_table import Comparison, compare_levels, is_combined
 MAP_FRAMES = 6000
 MAP_TASKS = 4
 ETHOGRAM_FRAMES = 6000
+ETHOGRAM_TASKS = 6
 
 
 def add_comparison(report: Report, results: Results) -> None:
@@ -131,7 +132,8 @@ def add_maps(report: Report, path: Path, results: Results) -> None:
         if (values >= 0).any():
             codes[task] = (values, coded[0][1])
     n_drawn = sum(len(rows) for rows, _, _ in frames.values())
-    colour = ", coloured by the labels of each task" if codes else ""
+    which = "each task" if len(results.tasks) <= MAP_TASKS else f"the {MAP_TASKS} finest tasks"
+    colour = f", coloured by the labels of {which}" if codes else ""
     report.add_figure(
         plots.embedding_map(points, codes, shares=shares, max_points=n_drawn),
         f"Embedding maps of {len(points)} levels{colour}",
@@ -162,6 +164,9 @@ def add_ethograms(report: Report, results: Results) -> None:
         results.left_out.append("ethograms: labels and predictions have no recording in common")
         return
     report.section("Labels against predictions")
+    if len(tasks) > ETHOGRAM_TASKS:
+        report.add_text(f"The {ETHOGRAM_TASKS} finest of {len(tasks)} tasks are shown.", "note")
+        tasks = tasks[:ETHOGRAM_TASKS]
     for task in tasks:
         _ethogram(report, results, str(recordings[0]), task)
     report.add_heading("Confusions of the best level")

@@ -97,6 +97,8 @@ def _tracks(axes: Axes, scene: Scene, frames: list[int]) -> None:
         name = f"{track.task}\npredicted" if track.level else track.task
         rows[name], classes[name] = track.codes, track.classes
     draw_strips(axes, rows, classes, scene.first_frame)
+    # Few strips keep the height of a strip.
+    axes.set_ylim(max(len(rows), 3) - 0.45, -0.55)
     for letter, frame in zip("abcde", frames, strict=True):
         axes.axvline(frame, color=INK, lw=0.8)
         axes.text(frame, -0.58, letter, ha="center", va="bottom", fontsize=8)
