@@ -9,7 +9,7 @@ import platform
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -23,12 +23,10 @@ from behaviorzoo.training import HeldOut, TrainingModule, fit
 from behaviorzoo.training.config import TrainerConfig
 from behaviorzoo.training.run_folder import find_start
 from hbehavemae.augment.draws import uniform
+from hbehavemae.config import PretrainConfig, resolve
 from hbehavemae.data import WindowDataset, build_training_data, has_split
 from hbehavemae.model import HBehaveMAE
 from hbehavemae.optim import OptimConfig, learning_rate
-
-if TYPE_CHECKING:
-    from hbehavemae.config import PretrainConfig
 
 __all__ = [
     "MaskedWindows",
@@ -184,7 +182,7 @@ def pretrain(cfg: PretrainConfig, resume: bool = False) -> Path:
     """Train a model as the configuration says.
 
     Args:
-        cfg: All settings, resolved.
+        cfg: All settings.
         resume: Go on from the newest complete checkpoint of the run folder.
 
     Returns:
@@ -194,6 +192,7 @@ def pretrain(cfg: PretrainConfig, resume: bool = False) -> Path:
         UserError: Data, geometry or run folder do not allow it, and whatever
             :func:`behaviorzoo.training.fit` refuses.
     """
+    cfg = resolve(cfg)
     config = to_dict(cfg)
     find_start(cfg.out, config, resume, _MAY_CHANGE)
     model = HBehaveMAE(cfg.model, generator=torch.Generator().manual_seed(cfg.seed))
@@ -209,7 +208,7 @@ def pretrain(cfg: PretrainConfig, resume: bool = False) -> Path:
         cfg.out,
         config=config,
         metadata=_metadata(data),
-        held_out=_held_out(cfg, n_units),
+        held_out=_held_out(cfg, n_units, data.state_dict()),
         resume=resume,
         may_change=_MAY_CHANGE,
         callbacks=[_DataNearDevice(loader, data)],
@@ -223,11 +222,12 @@ def _trainer_config(cfg: PretrainConfig) -> TrainerConfig:
     return replace(cfg.trainer, max_epochs=min(wanted, cfg.optim.epochs))
 
 
-def _held_out(cfg: PretrainConfig, n_units: int) -> HeldOut | None:
+def _held_out(cfg: PretrainConfig, n_units: int, state: dict[str, Any]) -> HeldOut | None:
+    """The test split where the data have one, treated as the training data are."""
     every = cfg.optim.validate_every_epochs
     if not every or not has_split(cfg.data, "test"):
         return None
-    data = build_training_data(cfg.data, cfg.model, "test")
+    data = build_training_data(cfg.data, cfg.model, "test", state)
     batches = EpochBatches(
         len(data), cfg.optim.batch_size, seed=cfg.seed + _HELD_OUT, shuffle=False, drop_last=False
     )
