@@ -23,11 +23,12 @@ from PIL import Image
 from behaviorzoo import __version__, pages
 from behaviorzoo.files import atomic_path
 from behaviorzoo.palette import INK, MUTED, RULE
-from behaviorzoo.plots.style import STYLE, WIDTH
+from behaviorzoo.plots.style import STYLE
 
 # Inks of our figures -> colours of the page's theme.
 _THEME = {INK: "currentColor", MUTED: "var(--muted)", RULE: "var(--rule)"}
 _DPI = 180
+_PIXELS_PER_INCH = 114
 
 
 @dataclass
@@ -93,7 +94,8 @@ class Report:
         """
         self._n_figures += 1
         svg = _inline_svg(figure, f"figure{self._n_figures}")
-        width = f"{figure.get_figwidth() / WIDTH:.0%}"
+        # One scale for all figures, so that their letters have one size.
+        width = f"{figure.get_figwidth() * _PIXELS_PER_INCH:.0f}px"
         self.add_html(
             f'<figure><div class="picture" role="img" aria-label="{escape(alt)}" '
             f'style="max-width:{width}">{svg}</div>{_caption(caption)}</figure>'
@@ -234,5 +236,5 @@ def _smaller_picture(match: re.Match[str]) -> str:
     """Write the picture with a palette: dots in a dozen colours need no 32 bits per pixel."""
     picture = Image.open(io.BytesIO(base64.b64decode(match.group(1)))).convert("RGBA")
     buffer = io.BytesIO()
-    picture.quantize(128, method=Image.Quantize.FASTOCTREE).save(buffer, "png", optimize=True)
+    picture.quantize(256, method=Image.Quantize.FASTOCTREE).save(buffer, "png", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
