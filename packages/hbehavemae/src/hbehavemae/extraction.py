@@ -104,6 +104,7 @@ class Extractor:
             embedsum=embedsum,
             fusion=fusion,
             fresh_norm=compat == "upstream",
+            pack=precision == "32",
         )
         self._mode = mode
         self._stride = stride

@@ -29,6 +29,7 @@ from hbehavemae.model import HBehaveEncoder, HBehaveMAE
 from hbehavemae.model.embedding import position_table
 from hbehavemae.model.encoder import TOKENS_AT_ONCE
 from hbehavemae.model.fusion import fuse
+from hbehavemae.packed import packed_copy
 from hbehavemae.stitching import Padding, WindowRun
 
 Transform = Callable[[Tensor], Tensor]
@@ -72,6 +73,7 @@ class WindowEncoder:
             them side by side.
         fusion: Add the level ``fused``.
         fresh_norm: End the fusion with an untrained LayerNorm, as the original does.
+        pack: Use weights packed for float32 products where the model is on a CPU.
 
     Attributes:
         widths: Name of each output to D, ``level_1`` is the finest.
@@ -86,8 +88,9 @@ class WindowEncoder:
         embedsum: bool = False,
         fusion: bool = False,
         fresh_norm: bool = False,
+        pack: bool = True,
     ):
-        self.model = model.eval()
+        self.model = packed_copy(model.eval()) if pack else model.eval()
         self.geometry = geometry = model.geometry
         self._levels = list(levels)
         self._embedsum = embedsum
