@@ -21,6 +21,7 @@ from hbehavemae.data import (
     open_sequences,
 )
 from hbehavemae.data.normalise import nan_median
+from hbehavemae.data.scalars import expand_pairs
 
 KEYPOINTS = ["nose", "left_ear", "right_ear", "tail"]
 
@@ -473,6 +474,70 @@ def test_egocentric_velocities_turn_with_the_body(tmp_path):
     )
     np.testing.assert_allclose(values[:, 0, :, 3], 0, atol=1e-5)
     assert (values[:, 0, :, 2] > 0.5).all()
+
+
+def test_features_without_place_or_heading(tmp_path):
+    write(tmp_path, "a", walk(0))
+    options = {
+        "features": ["distances", "speeds"],
+        "distances_within": [["*", "*"]],
+        "distances_between": [["nose", "*"]],
+        "velocity_frames": 3,
+        "log_distances": True,
+    }
+    shape = data_shape(config(tmp_path, **options))
+    assert len(shape.keypoints) == shape.features == 6 + 4 + 4
+    assert shape.keypoints[0] == "nose to left_ear"
+    assert shape.keypoints[6] == "nose to other's nose"
+    assert shape.keypoints[-1] == "speed of tail"
+    (values,), _ = arrays(tmp_path, **options)
+
+    raw = walk(0).transpose(0, 3, 2, 1)  # (T, I, K, D)
+    columns = []
+    for a in range(4):
+        for b in range(a + 1, 4):
+            columns.append(np.linalg.norm(raw[:, :, a] - raw[:, :, b], axis=-1))
+    for b in range(4):
+        columns.append(np.linalg.norm(raw[:, :, 0] - raw[:, ::-1, b], axis=-1))
+    for k in range(4):
+        moved = np.linalg.norm(raw[3:, :, k] - raw[:-3, :, k], axis=-1) * 25 / 3
+        columns.append(np.concatenate([moved[:1]] * 3 + [moved]))
+    flat = np.stack(columns, axis=-1).reshape(-1, 14)
+    logs = np.log1p(flat / np.nanmedian(flat, axis=0))
+    expected = (logs - np.nanmean(logs, axis=0)) / np.nanstd(logs, axis=0)
+    np.testing.assert_allclose(values.reshape(-1, 14), expected, atol=2e-3)
+
+
+def test_distances_and_speeds_ignore_rotation_and_place(tmp_path):
+    position = walk(3)
+    angle = 1.1
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    moved = np.einsum("ds,tski->tdki", turn, position) + 40
+    options = {
+        "features": ["distances", "speeds"],
+        "distances_within": [["*", "*"]],
+        "distances_between": [["*", "*"]],
+    }
+    write(tmp_path / "here", "a", position)
+    write(tmp_path / "there", "a", moved)
+    (here,), _ = arrays(tmp_path / "here", **options)
+    (there,), _ = arrays(tmp_path / "there", **options)
+    np.testing.assert_allclose(here, there, atol=2e-3)
+
+
+def test_stars_stand_for_every_key_point_once():
+    names = ["a", "b", "c"]
+    assert expand_pairs([["*", "*"]], names, ordered=False) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert len(expand_pairs([["*", "*"]], names, ordered=True)) == 9
+    assert expand_pairs([["a", "*"], ["b", "a"]], names, ordered=False) == [("a", "b"), ("a", "c")]
+    assert expand_pairs([["b", "b"]], names, ordered=True) == [("b", "b")]
+
+
+def test_no_features_and_groups_without_points_are_refused(two):
+    with pytest.raises(UserError, match=r"data\.features is empty"):
+        arrays(two, features=[])
+    with pytest.raises(UserError, match=r"data\.groups needs data\.features with positions"):
+        arrays(two, features=["speeds"], groups={"head": ["nose", "left_ear"]})
 
 
 def test_distances_between_need_two_individuals(tmp_path):

@@ -12,7 +12,7 @@ DatasetName = Literal["shot7m2", "mabe22", "hbabel", "recordings"]
 Compat = Literal["none", "upstream"]
 MissingPolicy = Literal["keep", "interpolate", "error"]
 Normalisation = Literal["none", "arena", "zscore", "centroid", "egocentric", "window"]
-Feature = Literal["positions", "velocities", "distances"]
+Feature = Literal["positions", "velocities", "distances", "speeds"]
 
 
 def _help(text: str) -> dict[str, str]:
@@ -199,17 +199,34 @@ class DataConfig:
     )
     features: list[Feature] = field(
         default_factory=lambda: ["positions"],
-        metadata=_help("recordings: positions, velocities, distances (of the pairs below)"),
+        metadata=_help(
+            "recordings: positions, velocities, distances (of the pairs below), speeds; the last "
+            "two depend neither on place nor on heading, and can stand alone"
+        ),
     )
     distances_within: list[list[str]] = field(
         default_factory=list,
         metadata=_help(
-            "recordings: pairs of key points of one individual, such as [[nose, tail_base]]"
+            "recordings: pairs of key points of one individual, such as [[nose, tail_base]]; "
+            "* is every key point: [['*', '*']] is all pairs"
         ),
     )
     distances_between: list[list[str]] = field(
         default_factory=list,
-        metadata=_help("recordings: pairs [own key point, that of the nearest other individual]"),
+        metadata=_help(
+            "recordings: pairs [own key point, that of the nearest other individual]; * is every "
+            "key point"
+        ),
+    )
+    log_distances: bool = field(
+        default=False,
+        metadata=_help(
+            "recordings: distances and speeds enter as log(1 + value / typical value): touching "
+            "or not counts more than far or very far"
+        ),
+    )
+    velocity_frames: int = field(
+        default=1, metadata=_help("recordings: frames over which velocities and speeds are taken")
     )
     augment: AugmentConfig = field(
         default_factory=AugmentConfig,
@@ -246,7 +263,14 @@ class DataConfig:
 
     def _numbers(self) -> list[str]:
         problems = []
-        for key in ("sliding_window", "sampling_rate", "window", "max_individuals", "max_gap"):
+        for key in (
+            "sliding_window",
+            "sampling_rate",
+            "window",
+            "max_individuals",
+            "max_gap",
+            "velocity_frames",
+        ):
             value = getattr(self, key)
             if value is not None and value < 1:
                 problems.append(f"data.{key}={value} must be at least 1")
@@ -273,8 +297,10 @@ class DataConfig:
             )
         if self.sampling_rate != 1:
             problems.append("data.sampling_rate is for mabe22 only; import with another frame rate")
-        if not self.features or self.features[0] != "positions":
-            problems.append("data.features must begin with positions")
+        if not self.features:
+            problems.append("data.features is empty: choose at least one kind of feature")
+        if self.groups and not {"positions", "velocities"} & set(self.features):
+            problems.append("data.groups needs data.features with positions or velocities")
         if self.normalisation == "egocentric" and len(self.axis) != 2:
             problems.append(
                 f"data.normalisation=egocentric needs data.axis=[rear, front], two key points, "

@@ -46,8 +46,9 @@ class Statistics:
         center: Subtracted, (D,).
         scale: Divided by, (D,).
         velocity_scale: Divided by, in coordinate units per second.
-        distance_mean: Per distance.
-        distance_scale: Per distance.
+        distance_mean: Per distance or speed.
+        distance_scale: Per distance or speed.
+        distance_unit: Per distance or speed: typical value, the unit inside the logarithm.
     """
 
     middle: list[float]
@@ -57,6 +58,7 @@ class Statistics:
     velocity_scale: float = 1.0
     distance_mean: list[float] = field(default_factory=list)
     distance_scale: list[float] = field(default_factory=list)
+    distance_unit: list[float] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the checkpoint's metadata."""

@@ -6,7 +6,8 @@ that; :class:`PoseFeatures` makes the input of it. The same object serves traini
 recordings and later embedding runs, so that they cannot differ.
 
 Legend: B windows, T frames, I individuals, K key points, A anchors, D coordinates, C channels of
-a key point (D, or 2 D with velocities), P packed distances, F = (K + P) C features.
+a key point (D, or 2 D with velocities), n scalars (distances, speeds), P of them packed,
+F = (K + P) C features; without positions and velocities F = n.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from hbehavemae.data.normalise import (
     spread,
     window_centred,
 )
+from hbehavemae.data.scalars import between, expand_pairs, moments, speeds, typical, within
 from hbehavemae.data.selection import PAD, Selection, groups_of
 
 
@@ -51,25 +53,43 @@ class PoseFeatures:
 
     @property
     def channels(self) -> int:
-        """Values C of one key point."""
-        return self.selection.dimensions * (2 if "velocities" in self.config.features else 1)
+        """Values C of one place along the key point axis."""
+        return self._vectors * self.selection.dimensions or 1
 
     @property
-    def distances(self) -> int:
-        """Distances of one individual, before packing."""
+    def _vectors(self) -> int:
+        """Vectors that describe a key point: its position, its velocity, both or neither."""
+        return len({"positions", "velocities"} & set(self.config.features))
+
+    @property
+    def scalars(self) -> int:
+        """Distances and speeds n of one individual, before packing."""
+        speeds = self.keypoints if "speeds" in self.config.features else 0
         if "distances" not in self.config.features:
-            return 0
-        return len(self.config.distances_within) + len(self.config.distances_between)
+            return speeds
+        return len(self._pairs_within()) + len(self._pairs_between()) + speeds
 
     @property
     def packed(self) -> int:
-        """Pseudo key points P: C distances each, as many as fill whole groups."""
+        """Pseudo key points P: C scalars each, as many as fill whole groups."""
         group = max((len(names) for names in groups_of(self.config).values()), default=1)
-        return -(-self.distances // (self.channels * group)) * group
+        return -(-self.scalars // (self.channels * group)) * group
 
     def names(self) -> tuple[str, ...]:
         """Names along the key point axis of the input, (K + P)."""
-        return (*self.selection.keypoints, *(f"distances_{n + 1}" for n in range(self.packed)))
+        if not self._vectors:
+            return self._scalar_names()
+        kinds = "_".join(f for f in self.config.features if f in ("distances", "speeds"))
+        return (*self.selection.keypoints, *(f"{kinds}_{n + 1}" for n in range(self.packed)))
+
+    def _scalar_names(self) -> tuple[str, ...]:
+        points, names = self.selection.keypoints, []
+        if "distances" in self.config.features:
+            names += [f"{points[a]} to {points[b]}" for a, b in self._pairs_within()]
+            names += [f"{points[a]} to other's {points[b]}" for a, b in self._pairs_between()]
+        if "speeds" in self.config.features:
+            names += [f"speed of {point}" for point in points]
+        return tuple(names)
 
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Groups along the key point axis of the input; distances are groups of their own."""
@@ -92,24 +112,27 @@ class PoseFeatures:
         """
         anchors = anchor_points(positions, self.config.normalisation, self._axis())
         points = np.concatenate([positions, anchors], axis=2)
-        if "velocities" not in self.config.features:
+        if not {"velocities", "speeds"} & set(self.config.features):
             return points
-        return np.concatenate([points, _velocities(points, fps)], axis=-1)
+        moving = _velocities(points, fps, self.config.velocity_frames)
+        return np.concatenate([points, moving], axis=-1)
 
     def fit(self, stored: list[np.ndarray], window: int) -> Statistics:
         """Statistics of training recordings (T, I, K + A, C)."""
         D, K = self.selection.dimensions, self.keypoints
         positions = [frames[..., :K, :D] for frames in stored]
         middle, extent = fit_space(positions)
-        aligned, velocities, distances = [], [], []
+        aligned, velocities, scalars = [], [], []
         for frames in stored:
             here, moving = self._aligned(torch.from_numpy(frames))
             aligned.append(here.numpy())
             velocities.append(moving.numpy())
-            distances.append(self._distances(torch.from_numpy(frames)).flatten(0, 1).numpy())
+            scalars.append(self._scalars(torch.from_numpy(frames)).flatten(0, 1).numpy())
         center, scale = fit_center_scale(self.config.normalisation, positions, aligned, window)
         has_velocities = "velocities" in self.config.features
-        mean, deviation = _moments(np.concatenate(distances))
+        values = np.concatenate(scalars)
+        unit = typical(values) if self.config.log_distances else np.ones(values.shape[-1])
+        mean, deviation = moments(np.log1p(values / unit) if self.config.log_distances else values)
         return Statistics(
             middle=middle.tolist(),
             extent=extent,
@@ -118,6 +141,7 @@ class PoseFeatures:
             velocity_scale=spread(velocities) if has_velocities else 1.0,
             distance_mean=mean.tolist(),
             distance_scale=deviation.tolist(),
+            distance_unit=unit.tolist(),
         )
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -126,9 +150,11 @@ class PoseFeatures:
         assert fitted is not None
         positions, velocities = self._aligned(x)
         positions = (positions - x.new_tensor(fitted.center)) / x.new_tensor(fitted.scale)
-        points = torch.cat([positions, velocities / fitted.velocity_scale], dim=-1)
+        vectors = {"positions": positions, "velocities": velocities / fitted.velocity_scale}
+        parts = [vectors[name] for name in vectors if name in self.config.features]
+        points = torch.cat(parts, dim=-1) if parts else positions[..., :0, :1]
         if self.packed:
-            points = torch.cat([points, self._pack(self._distances(x), fitted)], dim=-2)
+            points = torch.cat([points, self._pack(self._scalars(x), fitted)], dim=-2)
         # Windows are centred first where they are, or the clip would depend on the place.
         centred_later = self.config.normalisation == "window"
         return points.flatten(-2) if centred_later else self._clipped(points.flatten(-2))
@@ -136,6 +162,8 @@ class PoseFeatures:
     def centre_windows(self, x: torch.Tensor) -> torch.Tensor:
         """Network input (B, T, I, F) with the positions relative to the window's median point."""
         D, K = self.selection.dimensions, self.keypoints
+        if "positions" not in self.config.features:
+            return self._clipped(x)
         points = x.unflatten(-1, (-1, self.channels)).clone()
         points[..., :K, :D] = window_centred(points[..., :K, :D])
         return self._clipped(points.flatten(-2))
@@ -153,33 +181,29 @@ class PoseFeatures:
             return positions, points[..., :0]
         return align(points[..., :D], points[..., D:], anchors, self._reference())
 
-    def _distances(self, x: torch.Tensor) -> torch.Tensor:
-        """Distances (..., I, n): within the individual, then to the nearest other individual."""
-        positions = x[..., : self.keypoints, : self.selection.dimensions]
-        columns = [positions[..., :0, 0]]
+    def _scalars(self, x: torch.Tensor) -> torch.Tensor:
+        """Distances within, then to the nearest other individual, then speeds: (..., I, n)."""
+        D, K = self.selection.dimensions, self.keypoints
+        positions = x[..., :K, :D]
+        columns = [positions[..., 0, 0]]  # dropped below: stacking nothing is not possible
         if "distances" in self.config.features:
-            columns += [
-                (positions[..., a, :] - positions[..., b, :]).norm(dim=-1)[..., None]
-                for a, b in map(self._pair, self.config.distances_within)
-            ]
-            columns += [
-                _nearest(positions[..., a, :], positions[..., b, :])[..., None]
-                for a, b in map(self._pair, self.config.distances_between)
-            ]
-        return torch.cat(columns, dim=-1)
+            columns += within(positions, self._pairs_within())
+            columns += between(positions, self._pairs_between())
+        if "speeds" in self.config.features:
+            columns += speeds(x[..., :K, D:])
+        return torch.stack(columns, dim=-1)[..., 1:]
 
-    def _pack(self, distances: torch.Tensor, fitted: Statistics) -> torch.Tensor:
-        """Standardised distances (..., I, n) as pseudo key points (..., I, P, C).
+    def _pack(self, scalars: torch.Tensor, fitted: Statistics) -> torch.Tensor:
+        """Standardised scalars (..., I, n) as pseudo key points (..., I, P, C).
 
-        The places that are left over repeat the distances from the first one on.
+        The places that are left over repeat the scalars from the first one on.
         """
-        mean, scale = (
-            distances.new_tensor(fitted.distance_mean),
-            distances.new_tensor(fitted.distance_scale),
-        )
-        standard = (distances - mean) / scale
-        places = torch.arange(self.packed * self.channels, device=distances.device)
-        repeated = standard[..., places % self.distances]
+        if self.config.log_distances:
+            scalars = torch.log1p(scalars / scalars.new_tensor(fitted.distance_unit))
+        mean = scalars.new_tensor(fitted.distance_mean)
+        standard = (scalars - mean) / scalars.new_tensor(fitted.distance_scale)
+        places = torch.arange(self.packed * self.channels, device=scalars.device)
+        repeated = standard[..., places % self.scalars]
         return repeated.unflatten(-1, (self.packed, self.channels))
 
     def _axis(self) -> list[int]:
@@ -196,9 +220,16 @@ class PoseFeatures:
             raise UserError(f"data.reference={name}: no such individual; {hint}")
         return self.selection.individuals.index(name)
 
-    def _pair(self, names: list[str]) -> tuple[int, int]:
-        first, second = (self._column(name) for name in names)
-        return first, second
+    def _pairs_within(self) -> list[tuple[int, int]]:
+        return self._pairs(self.config.distances_within, ordered=False)
+
+    def _pairs_between(self) -> list[tuple[int, int]]:
+        return self._pairs(self.config.distances_between, ordered=True)
+
+    def _pairs(self, pairs: list[list[str]], *, ordered: bool) -> list[tuple[int, int]]:
+        names = [name for name in self.selection.keypoints if name != PAD]
+        found = expand_pairs(pairs, names, ordered=ordered)
+        return [(self._column(first), self._column(second)) for first, second in found]
 
     def _column(self, name: str) -> int:
         if name not in self.selection.keypoints or name == PAD:
@@ -207,28 +238,9 @@ class PoseFeatures:
         return self.selection.keypoints.index(name)
 
 
-def _velocities(points: np.ndarray, fps: float) -> np.ndarray:
-    """Difference to the frame before, per second; the first frame takes that of the second."""
-    if len(points) < 2:
+def _velocities(points: np.ndarray, fps: float, frames: int) -> np.ndarray:
+    """Change since ``frames`` frames before, per second; the first frames take that of the next."""
+    if len(points) <= frames:
         return np.where(np.isnan(points), np.nan, 0).astype(np.float32)
-    difference = np.diff(points, axis=0) * np.float32(fps)
-    return np.concatenate([difference[:1], difference])
-
-
-def _nearest(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Distance (..., I) from each individual's point to the nearest of the others' (..., I, D)."""
-    apart = (own[..., :, None, :] - other[..., None, :, :]).norm(dim=-1)
-    itself = torch.eye(apart.shape[-1], dtype=torch.bool, device=apart.device)
-    apart = torch.where(itself | apart.isnan(), torch.inf, apart)
-    nearest = apart.amin(-1)
-    return torch.where(nearest.isinf(), torch.nan, nearest)
-
-
-def _moments(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column, missing aside."""
-    seen = ~np.isnan(distances)
-    count = np.maximum(seen.sum(0), 1)
-    values = np.where(seen, distances, 0).astype(np.float64)
-    mean = values.sum(0) / count
-    deviation = np.sqrt((np.where(seen, values - mean, 0) ** 2).sum(0) / count)
-    return mean, np.where(deviation > 0, deviation, 1.0)
+    change = (points[frames:] - points[:-frames]) * np.float32(fps / frames)
+    return np.concatenate([np.repeat(change[:1], frames, axis=0), change])
