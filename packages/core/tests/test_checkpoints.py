@@ -237,6 +237,25 @@ def test_authors_files_are_read(tmp_path):
     assert torch.equal(found["model"]["w"], torch.ones(2))
 
 
+@pytest.mark.parametrize("package", ["numpy.core", "numpy._core"])
+def test_scalars_of_any_numpy_are_read(tmp_path, package):
+    """numpy 2 renamed the module whose name stands in the files."""
+    file = tmp_path / "x.pkl"
+    written = pickle.dumps({"best": np.float64(0.25)}, protocol=2)
+    names = [f"c{name}.multiarray\nscalar\n".encode() for name in ("numpy._core", package)]
+    assert names[0] in written
+    file.write_bytes(legacy_torch_file(written.replace(*names)))
+    assert checkpoints.load_torch_file(file) == {"best": 0.25}
+
+
+def legacy_torch_file(content: bytes) -> bytes:
+    """A pickle in the layout that torch wrote before 1.6 (magic number, version, system, keys)."""
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    parts = [0x1950A86A20F9469CFC6C, 1001, system]
+    head = b"".join(pickle.dumps(part, protocol=2) for part in parts)
+    return head + content + pickle.dumps([], protocol=2)
+
+
 def damaged(tmp_path: Path, kind: str) -> Path:
     file = tmp_path / "weights.pth"
     torch.save({"model": {"w": torch.arange(5000.0)}}, file)

@@ -110,11 +110,21 @@ def strict_load(module: torch.nn.Module, state: Mapping[str, torch.Tensor], wher
 
 
 def _allowed_globals() -> list[Any]:
-    scalar = np.float64(0).__reduce__()[0]
-    # Files keep the name the function had in the numpy that wrote them.
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     scalar_types = [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
-    return [argparse.Namespace, np.dtype, *scalar_types, *((scalar, name) for name in names)]
+    # Files keep the name that the function had in the numpy that wrote them.
+    scalars = [_numpy_scalar(module) for module in ("numpy.core", "numpy._core")]
+    return [argparse.Namespace, np.dtype, *scalar_types, *scalars]
+
+
+def _numpy_scalar(package: str) -> Any:
+    """Constructor of numpy scalars, known to the unpickler by its name in ``package``."""
+    construct: Any = np.float64(0).__reduce__()[0]
+
+    def scalar(*arguments: Any) -> Any:
+        return construct(*arguments)
+
+    scalar.__module__, scalar.__qualname__ = f"{package}.multiarray", "scalar"
+    return scalar
 
 
 def _refused_global(message: str) -> str:

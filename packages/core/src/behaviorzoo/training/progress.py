@@ -84,7 +84,9 @@ class Progress(lightning.Callback):
             self._bar = None
 
     def _describe(self, trainer: lightning.Trainer, module: TrainingModule) -> None:
-        self._bar.set_description(f"epoch {trainer.current_epoch}", refresh=False)
+        self._bar.set_description(
+            f"epoch {trainer.current_epoch}/{trainer.max_epochs}", refresh=False
+        )
         if "loss" in module.measured:
             self._bar.set_postfix(loss=f"{float(module.measured['loss']):.4g}", refresh=False)
 

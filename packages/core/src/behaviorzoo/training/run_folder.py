@@ -22,8 +22,12 @@ from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
 
 FINGERPRINT = "data_fingerprint"
-# Keys that say where and how to run, not what to compute.
+# Keys that say where and how to run, not what to compute. Devices and precision are not among
+# them: they decide which samples an update sees and how it is rounded.
 MAY_CHANGE = (
+    "trainer.accelerator",
+    "trainer.compile",
+    "trainer.log_every_n_steps",
     "trainer.max_epochs",
     "trainer.checkpoint_every_*",
     "trainer.keep_checkpoints",
