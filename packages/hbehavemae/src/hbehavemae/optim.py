@@ -38,7 +38,9 @@ class OptimConfig:
     betas: tuple[float, float] = field(
         default=(0.9, 0.95), metadata={"help": "AdamW moment decay rates"}
     )
-    bias_wd: bool = field(default=False, metadata={"help": "decay the weights of norms as well (biases never)"})
+    bias_wd: bool = field(
+        default=False, metadata={"help": "decay the weights of norms as well (biases never)"}
+    )
     validate_every_epochs: int = field(
         default=5, metadata={"help": "epochs between losses on held-out windows; 0 for never"}
     )
