@@ -525,6 +525,26 @@ def test_distances_and_speeds_ignore_rotation_and_place(tmp_path):
     np.testing.assert_allclose(here, there, atol=2e-3)
 
 
+def test_swapping_before_or_after_the_features_is_the_same(two):
+    options = {
+        "normalisation": "centroid",
+        "features": ["positions", "velocities", "distances"],
+        "distances_between": [["nose", "*"]],
+        "sliding_window": 5,
+    }
+    swap = config(two, augment=AugmentConfig(swap_individuals=0.5), **options)
+    # Noise of scale zero changes nothing, but forces the swap to happen on raw coordinates.
+    both = AugmentConfig(swap_individuals=0.5, noise=1.0, noise_scale=0.0)
+    model = network(20, 2, data_shape(swap).features)
+    indices, seeds = np.arange(12), np.arange(100, 112)
+    after = build_training_data(swap, model).batch(indices, seeds)
+    before = build_training_data(config(two, augment=both, **options), model).batch(indices, seeds)
+    plain = build_training_data(config(two, **options), model).batch(indices)
+    torch.testing.assert_close(after, before, equal_nan=True)
+    kept = [torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(after, plain, strict=True)]
+    assert 0 < sum(kept) < len(kept)
+
+
 def test_stars_stand_for_every_key_point_once():
     names = ["a", "b", "c"]
     assert expand_pairs([["*", "*"]], names, ordered=False) == [("a", "b"), ("a", "c"), ("b", "c")]

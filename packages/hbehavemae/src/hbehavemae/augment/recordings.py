@@ -42,8 +42,16 @@ class RecordingAugment:
     sigma: float = 0.0
     swap: float = 0.0
 
+    @property
+    def only_swaps(self) -> bool:
+        """Nothing but the order of the individuals changes."""
+        return not (self.rotation or self.reflection or self.noise)
+
     def __call__(self, x: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
-        """Windows (B, T, I, P, C) and seeds (B,) -> windows of the same shape."""
+        """Windows (B, T, I, P, C) and seeds (B,) -> windows of the same shape.
+
+        Where it :attr:`only_swaps`, the axes after the individuals may be anything.
+        """
         if self.rotation:
             x = apply_to(happens(seeds, _ROTATE, self.rotation), self._turned, x, seeds)
         if self.reflection:
@@ -92,6 +100,6 @@ class RecordingAugment:
 
 
 def reordered(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """Individuals of (B, T, I, P, C) in the order (B, I), the same in all frames of a window."""
-    index = order[:, None, :, None, None].expand_as(x)
+    """Individuals of (B, T, I, ...) in the order (B, I), the same in all frames of a window."""
+    index = order.view(len(x), 1, -1, *[1] * (x.ndim - 3)).expand_as(x)
     return x.gather(2, index)

@@ -185,13 +185,13 @@ class PoseFeatures:
         """Distances within, then to the nearest other individual, then speeds: (..., I, n)."""
         D, K = self.selection.dimensions, self.keypoints
         positions = x[..., :K, :D]
-        columns = [positions[..., 0, 0]]  # dropped below: stacking nothing is not possible
+        columns = [positions[..., :0, 0]]
         if "distances" in self.config.features:
-            columns += within(positions, self._pairs_within())
-            columns += between(positions, self._pairs_between())
+            columns += [within(positions, self._pairs_within())]
+            columns += [between(positions, self._pairs_between())]
         if "speeds" in self.config.features:
-            columns += speeds(x[..., :K, D:])
-        return torch.stack(columns, dim=-1)[..., 1:]
+            columns += [speeds(x[..., :K, D:])]
+        return torch.cat(columns, dim=-1)
 
     def _pack(self, scalars: torch.Tensor, fitted: Statistics) -> torch.Tensor:
         """Standardised scalars (..., I, n) as pseudo key points (..., I, P, C).

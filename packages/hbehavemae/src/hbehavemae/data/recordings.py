@@ -89,10 +89,12 @@ def training_data(
     config, features, window = fitted.config, fitted.features, model.input_size[0]
     augment = _augment(features) if split == "train" and config.augment.active else None
     usable, dropped = _usable(fitted.recordings, window, config)
-    stored = [r.frames if augment else _input(features, r.frames) for r in fitted.recordings]
+    # Features of swapped individuals are swapped features: then they are computed only once.
+    raw = augment is not None and not (augment.only_swaps and config.reference is None)
+    stored = [r.frames if raw else _input(features, r.frames) for r in fitted.recordings]
 
     def finish(x: torch.Tensor) -> torch.Tensor:
-        x = features(x) if augment else x
+        x = features(x) if raw else x
         return features.centre_windows(x) if config.normalisation == "window" else x
 
     data = WindowDataset(
@@ -101,7 +103,7 @@ def training_data(
         window=window,
         stride=config.sliding_window,
         augment=augment,
-        finish=finish if augment or config.normalisation == "window" else None,
+        finish=finish if raw or config.normalisation == "window" else None,
         usable=usable,
         state=fitted.state,
     )

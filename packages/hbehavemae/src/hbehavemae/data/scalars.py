@@ -40,19 +40,29 @@ def expand_pairs(
     return list(found.values())
 
 
-def within(positions: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
-    """Distance (..., I) between two points of an individual, for each pair; (..., I, K, D) in."""
-    return [(positions[..., a, :] - positions[..., b, :]).norm(dim=-1) for a, b in pairs]
+def within(positions: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Distances (..., I, n) between two points of an individual; (..., I, K, D) in."""
+    first, second = _columns(pairs)
+    return (positions[..., first, :] - positions[..., second, :]).norm(dim=-1)
 
 
-def between(positions: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
-    """Distance (..., I) from a point to that of the nearest other individual, for each pair."""
-    return [_nearest(positions[..., a, :], positions[..., b, :]) for a, b in pairs]
+def between(positions: torch.Tensor, pairs: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Distances (..., I, n) from a point to that of the nearest other individual.
+
+    NaN where no other individual shows that point.
+    """
+    first, second = _columns(pairs)
+    own, other = positions[..., :, None, first, :], positions[..., None, :, second, :]
+    apart = (own - other).norm(dim=-1)  # (..., I, I, n)
+    itself = torch.eye(apart.shape[-2], dtype=torch.bool, device=apart.device)[..., None]
+    apart = apart.masked_fill(itself | apart.isnan(), torch.inf)
+    nearest = apart.amin(-2)
+    return nearest.masked_fill(nearest.isinf(), torch.nan)
 
 
-def speeds(velocities: torch.Tensor) -> list[torch.Tensor]:
-    """Speed (..., I) of each key point; (..., I, K, D) in."""
-    return list(velocities.norm(dim=-1).unbind(-1))
+def speeds(velocities: torch.Tensor) -> torch.Tensor:
+    """Speed (..., I, K) of each key point; (..., I, K, D) in."""
+    return velocities.norm(dim=-1)
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,10 +85,5 @@ def _known(column: np.ndarray) -> np.ndarray:
     return column[~np.isnan(column)]
 
 
-def _nearest(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Distance (..., I) from each individual's point to the nearest of the others' (..., I, D)."""
-    apart = (own[..., :, None, :] - other[..., None, :, :]).norm(dim=-1)
-    itself = torch.eye(apart.shape[-1], dtype=torch.bool, device=apart.device)
-    apart = torch.where(itself | apart.isnan(), torch.inf, apart)
-    nearest = apart.amin(-1)
-    return torch.where(nearest.isinf(), torch.nan, nearest)
+def _columns(pairs: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]
