@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,18 @@ DECODER_KEYS = (
 
 UNUSED_KEYS = ("norm.", "head.projection.")
 """Layers of the authors' encoder class that no workflow of theirs uses."""
+
+NOT_GUESSED = (
+    "input_size",
+    "patch_kernel",
+    "stages",
+    "q_strides",
+    "mask_unit_attn",
+    "init_embed_dim",
+    "init_num_heads",
+    "out_embed_dims",
+)
+"""Options without which an embedding would be wrong in silence."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,8 @@ def build_encoder(path: str | Path, config: ModelConfig | None = None) -> HBehav
         UserError: As :func:`load_checkpoint`, or the weights do not fit the options.
     """
     loaded = load_checkpoint(path, config)
-    module = _without_random_weights(HBehaveEncoder, loaded.config)
+    with torch.random.fork_rng(devices=[]):  # its random weights must not move the run's seed
+        module = HBehaveEncoder(loaded.config)
     state = {
         name: tensor
         for name, tensor in loaded.state.items()
@@ -108,14 +121,10 @@ def build_mae(path: str | Path, config: ModelConfig | None = None) -> HBehaveMAE
         UserError: As :func:`load_checkpoint`, or the weights do not fit the options.
     """
     loaded = load_checkpoint(path, config)
-    module = _without_random_weights(HBehaveMAE, loaded.config, masked=False)
+    with torch.random.fork_rng(devices=[]):
+        module = HBehaveMAE(loaded.config, masked=False)
     strict_load(module, loaded.state, str(loaded.path))
     return module.eval()
-
-
-def _without_random_weights(network: Any, config: ModelConfig, **options: Any) -> Any:
-    """Build a network whose every weight is about to be loaded; the seed is left alone."""
-    return network(config, generator=torch.Generator().manual_seed(0), **options)
 
 
 def _authors_file(path: Path) -> Path | None:
@@ -170,28 +179,14 @@ def _state_dict(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
 def _config(state: Mapping[str, Tensor], options: Mapping[str, Any], path: Path) -> ModelConfig:
     """Options as stated; what was not stated, from the shapes of the weights."""
     known = {**infer_options(state), **read_options(options, str(path))}
-    needed = [field.name for field in fields(ModelConfig) if field.name in NOT_GUESSED]
-    unknown = [name for name in needed if name not in known]
+    unknown = [name for name in NOT_GUESSED if name not in known]
     if known.get("non_hierarchical"):
         unknown = [name for name in unknown if name not in ("q_strides", "mask_unit_attn")]
     if unknown:
-        found = ", ".join(f"{name}={known[name]}" for name in needed if name in known)
+        found = ", ".join(f"{name}={known[name]}" for name in NOT_GUESSED if name in known)
         raise UserError(
-            f"{path}: the file has no settings ('args') and its weights do not tell "
-            f"{', '.join(unknown)}; pass the configuration of the network"
+            f"{path}: the file has {'incomplete' if options else 'no'} settings ('args') and its "
+            f"weights do not tell {', '.join(unknown)}; pass the configuration of the network"
             + (f" (the weights tell {found})" if found else "")
         )
     return replace(ModelConfig(), **known)
-
-
-NOT_GUESSED = (
-    "input_size",
-    "patch_kernel",
-    "stages",
-    "q_strides",
-    "mask_unit_attn",
-    "init_embed_dim",
-    "init_num_heads",
-    "out_embed_dims",
-)
-"""Options without which an embedding would be wrong in silence."""

@@ -104,7 +104,8 @@ class Block(nn.Module):
         """(..., S, C) to (..., S / q, C_out)."""
         y = self.norm1(x)
         if self.spec.dim != self.spec.dim_out:
-            # The shortcut starts from the normalised input, as in Hiera.
-            x = max_pool(self.proj(y), self.spec.q_stride)
+            # The shortcut starts from the normalised input, as in Hiera. Under autocast the sum
+            # over the blocks stays in full precision.
+            x = max_pool(self.proj(y), self.spec.q_stride).to(x.dtype)
         x = x + self.attn(y)
         return x + self.mlp(self.norm2(x))

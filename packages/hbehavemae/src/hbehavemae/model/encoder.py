@@ -186,7 +186,9 @@ class HBehaveEncoder(nn.Module):
     def _units_at_once(self, units: Tensor) -> int:
         """Units per portion: all, except on a CPU without gradients, where the cache counts."""
         n_units = units.shape[0] * units.shape[1]
-        if torch.is_grad_enabled() or units.device.type != "cpu":
+        # A compiler arranges memory by itself; here it would only unroll the portions.
+        whole = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if whole or units.device.type != "cpu":
             return n_units
         tokens_of_unit = self.geometry.tokens_of_unit
         return max(1, TOKENS_AT_ONCE * torch.get_num_threads() // tokens_of_unit)

@@ -36,7 +36,7 @@ def grid_to_units(x: Tensor, factors: Sequence[Size]) -> Tensor:
         group, finest first, row-major in (t, h, w).
     """
     B, *grid, C = x.shape
-    units = [n // prod(f[axis] for f in factors) for axis, n in enumerate(grid)]
+    units = [n // prod([f[axis] for f in factors]) for axis, n in enumerate(grid)]
     nested = [n for axis in range(3) for n in (units[axis], *(f[axis] for f in reversed(factors)))]
     per_axis = 1 + len(factors)
     # After the view each axis reads (unit, coarsest group, ..., finest group).
@@ -62,7 +62,7 @@ def units_to_grid(x: Tensor, grid: Size, factors: Sequence[Size]) -> Tensor:
     # Axes of the view: batch, unit (3), finest group (3), ..., coarsest group (3), channels.
     order = [1 + axis + 3 * level for axis in range(3) for level in (0, *range(depth, 0, -1))]
     sizes = [n for size in (grid, *factors) for n in size]
-    natural = [g * prod(f[axis] for f in factors) for axis, g in enumerate(grid)]
+    natural = [g * prod([f[axis] for f in factors]) for axis, g in enumerate(grid)]
     return x.reshape(B, *sizes, C).permute(0, *order, -1).reshape(B, *natural, C)
 
 
