@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import prod
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behaviorzoo.errors import UserError
@@ -163,7 +163,7 @@ def test_all_violations_are_listed_at_once_with_both_numbers():
         ({"init_num_heads": 0}, "init_num_heads = 0: expected a positive"),
         ({"decoder_depth": -1}, "decoder_depth = -1"),
         ({"mlp_ratio": 0.0}, "mlp_ratio = 0.0"),
-        ({"decoding_strategy": "mutli"}, "decoding_strategy = 'mutli': did you mean 'multi'?"),
+        ({"decoding_strategy": "mult"}, "decoding_strategy = 'mult': did you mean 'multi'?"),
     ],
 )
 def test_malformed_numbers(change, expected):
@@ -196,6 +196,7 @@ def test_the_authors_default_options_are_refused():
     assert problems(config) == ["q_strides: 3 poolings, but 3 stages leave room for 2 between them"]
 
 
+@settings(deadline=None)
 @given(
     n_units=st.integers(1, 400),
     ratio=st.floats(0.0, 0.99),
@@ -209,6 +210,7 @@ def test_kept_units_follow_the_floating_point_expression(n_units, ratio):
     assert geometry.n_kept == int(n_units * (1 - ratio))
 
 
+@settings(deadline=None)
 @given(
     strides=st.lists(st.tuples(*[st.integers(1, 4)] * 3), max_size=3),
     extra=st.integers(1, 2),

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behaviorzoo.checkpoints import save_checkpoint
@@ -126,6 +126,7 @@ def test_unreadable_truth_value_is_named():
         read_options({"norm_loss": "perhaps"}, "file")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.integers(1, 9)] * 3), min_size=1, max_size=3))
 def test_pooling_in_every_spelling(strides):
     text = ";".join(",".join(map(str, s)) for s in strides)
@@ -185,7 +186,7 @@ def test_weights_alone_do_not_tell_everything(tmp_path, model):
     assert "input_size=(24, 3, 8)" in text
     assert same(model, build_mae(path, CONFIG))
     authors_file(path, model.state_dict(), Namespace(init_num_heads=2))
-    with pytest.raises(UserError, match="incomplete settings .* do not tell mask_unit_attn;"):
+    with pytest.raises(UserError, match=r"incomplete settings .* do not tell mask_unit_attn;"):
         load_checkpoint(path)
 
 

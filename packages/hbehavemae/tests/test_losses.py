@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbehavemae.losses import masked_error, standardise, standardise_observed, token_errors
@@ -28,6 +28,7 @@ def slow_standardise(values):
 sizes = {"seed": st.integers(0, 10_000), "tokens": st.integers(1, 4), "values": st.integers(2, 7)}
 
 
+@settings(deadline=None)
 @given(**sizes)
 def test_standardise_uses_the_unbiased_variance(seed, tokens, values):
     _, target, _ = tensors(seed, tokens, values)
@@ -39,6 +40,7 @@ def test_standardise_a_constant_target():
     assert standardise(torch.full((1, 4), 7.0)).abs().max() == 0
 
 
+@settings(deadline=None)
 @given(**sizes)
 def test_errors_are_means_over_values_then_tokens(seed, tokens, values):
     pred, target, _ = tensors(seed, tokens, values)
@@ -49,6 +51,7 @@ def test_errors_are_means_over_values_then_tokens(seed, tokens, values):
             assert errors[b, t].item() == pytest.approx(float(sum(squares)) / values)
 
 
+@settings(deadline=None)
 @given(**sizes)
 def test_only_observed_values_count(seed, tokens, values):
     pred, target, observed = tensors(seed, tokens, values)
@@ -66,6 +69,7 @@ def test_only_observed_values_count(seed, tokens, values):
     torch.testing.assert_close(errors, torch.tensor(expected, dtype=torch.float64))
 
 
+@settings(deadline=None)
 @given(**sizes)
 def test_statistics_of_observed_values(seed, tokens, values):
     _, target, observed = tensors(seed, tokens, values)
@@ -79,6 +83,7 @@ def test_statistics_of_observed_values(seed, tokens, values):
                 torch.testing.assert_close(found[b, t][observed[b, t]], expected)
 
 
+@settings(deadline=None)
 @given(filler=st.floats(-1e6, 1e6), **sizes)
 def test_nothing_depends_on_what_stands_at_missing_places(seed, tokens, values, filler):
     pred, target, observed = tensors(seed, tokens, values)

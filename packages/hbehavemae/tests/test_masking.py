@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behaviorzoo.errors import UserError
@@ -12,6 +12,7 @@ from hbehavemae.model import mask_from_noise
 from hbehavemae.model.masking import select, take_units, visible_count
 
 
+@settings(deadline=None)
 @given(
     # Few values, so that ties are common.
     noise=st.lists(st.lists(st.integers(0, 5), min_size=6, max_size=6), min_size=1, max_size=3),
@@ -31,6 +32,7 @@ def test_the_floating_point_expression_decides_how_many():
     assert mask_from_noise(torch.rand(4, 10), 0.9).sum(1).tolist() == [0] * 4
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000), n_visible=st.integers(1, 6))
 def test_selection_lists_both_classes_in_order_and_how_to_put_them_back(seed, n_visible):
     noise = torch.rand(3, 7, generator=torch.Generator().manual_seed(seed))

@@ -43,7 +43,7 @@ def data(seed, share):
     return x, holes, torch.rand(2, N_UNITS, generator=generator)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), share=st.sampled_from([0.1, 0.5, 0.95, 1.0]), norm=st.booleans())
 def test_nan_in_nothing_but_numbers_out(seed, share, norm):
     x, holes, noise = data(seed, share)
@@ -69,7 +69,7 @@ def test_equal_to_the_plain_network_when_nothing_is_missing(norm):
     torch.testing.assert_close(model(x, noise=noise).pred, plain(x, noise=noise).pred)
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), norm=st.booleans())
 def test_holes_in_hidden_units_and_other_windows_do_not_reach_the_prediction(seed, norm):
     x, holes, noise = data(seed, 0.4)

@@ -197,7 +197,7 @@ def windows(config, batch=2, seed=0):
     return torch.randn(batch, *config.input_size, generator=generator, dtype=torch.float64)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(config=configs(), seed=st.integers(0, 100))
 def test_levels_equal_the_slow_network(config, seed):
     model = scrambled(config, seed, HBehaveEncoder)
@@ -208,7 +208,7 @@ def test_levels_equal_the_slow_network(config, seed):
             torch.testing.assert_close(level[0].flatten(0, 2), values)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(config=configs(), seed=st.integers(0, 100))
 def test_masked_training_equals_the_slow_network(config, seed):
     model = scrambled(config, seed)
@@ -229,7 +229,7 @@ def test_masked_training_equals_the_slow_network(config, seed):
     assert torch.equal(explicit.mask, output.mask)
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(config=configs())
 def test_masked_levels_are_those_of_the_visible_units(config):
     model = scrambled(config, 1, HBehaveEncoder)

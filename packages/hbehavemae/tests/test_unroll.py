@@ -6,7 +6,7 @@ from itertools import product
 from math import prod
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbehavemae.model.unroll import grid_to_units, units_to_grid, unroll_index
@@ -32,6 +32,7 @@ def slow_units(x, grid, factors):
     return out
 
 
+@settings(deadline=None)
 @given(grid=triple, factors=st.lists(triple, min_size=1, max_size=3), batch=st.integers(1, 2))
 def test_grid_to_units_follows_the_coordinates(grid, factors, batch):
     factors = factors[: 1 if prod(map(prod, factors)) > 300 else None]
@@ -59,6 +60,7 @@ def authors_unroll(tokens, strides):
     return x.flatten()
 
 
+@settings(deadline=None)
 @given(grid=triple, strides=st.lists(triple, min_size=0, max_size=3))
 def test_unroll_index_is_the_authors_permutation(grid, strides):
     tokens = [g * prod(s[axis] for s in strides) for axis, g in enumerate(grid)]
