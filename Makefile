@@ -31,7 +31,7 @@ test: | $(UV)
 	UV=$(UV) bash tools/test_alone.sh $(PACKAGE) $(PYTEST_ARGS)
 else
 test: install
-	$(TEST_THREADS) $(RUN) pytest $(PYTEST_ARGS)
+	$(TEST_THREADS) $(RUN) pytest -n auto --dist loadfile $(PYTEST_ARGS)
 endif
 
 lint: install

@@ -71,6 +71,9 @@ def test_core_alone(core: Path, tmp_path: Path) -> None:
     probe = "--embeddings hand.nc --labels data/labels.csv --folds 2 --every 5 --out probe"
     run(f"{zoo} probe {probe}", tmp_path)
     assert (tmp_path / "probe" / "scores.csv").stat().st_size > 0
+    view = "--labels data/labels.csv --embeddings hand.nc --out view.html"
+    run(f"{zoo} view data/recordings/synthetic_000.nc {view}", tmp_path)
+    assert "<canvas" in (tmp_path / "view.html").read_text()
 
 
 @needs_uv
