@@ -21,7 +21,8 @@ from behaviorzoo.errors import UserError
 from behaviorzoo.labels import dense_labels, from_dense, read_labels, write_labels
 from behaviorzoo.recordings import load_recording, make_recording, save_recording
 from behaviorzoo.synthetic import make_behaviour
-from behaviorzoo.viewer import load_scene, view_figure, write_view
+from behaviorzoo.viewer import load_scene, write_view
+from behaviorzoo.viewer.picture import view_figure
 
 spec = importlib.util.spec_from_file_location("browser", Path(__file__).with_name("browser.py"))
 assert spec is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -28,3 +29,18 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return "choose one of: " + ", ".join(options) if options else "there is nothing to choose from"
+
+
+def require(module: str, extra: str, what: str) -> None:
+    """Stop at once where an optional library is not installed.
+
+    Args:
+        module: The library, such as ``"matplotlib"``.
+        extra: The extra of ``behaviorzoo-core`` that brings it.
+        what: What cannot be done without it, such as ``"a report"``.
+
+    Raises:
+        UserError: It is not installed; the line says how to install it.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise UserError(f"{what} needs {module}: pip install 'behaviorzoo-core[{extra}]'")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from behaviorzoo.errors import require
+
 _EPILOG = """example:
   behaviorzoo report --run runs/rats --recordings data/rats --labels labels.csv \\
       --embeddings rats.nc --probe probe --out report.html"""
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the page and say where it is."""
+    require("matplotlib", "plots", "a report")
     from behaviorzoo.report import ReportInputs, build_report
 
     inputs = ReportInputs(

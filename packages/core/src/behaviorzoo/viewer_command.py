@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from behaviorzoo.errors import require
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
@@ -34,9 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the page and say where it is."""
-    from behaviorzoo.plots import save_figure
-    from behaviorzoo.viewer import load_scene, view_figure, write_view
+    from behaviorzoo.viewer import load_scene, write_view
 
+    if args.png is not None:
+        require("matplotlib", "plots", "a picture (--png)")
     scene = load_scene(
         args.recording,
         embeddings=args.embeddings,
@@ -50,4 +53,7 @@ def run(args: argparse.Namespace) -> None:
     page = write_view(scene, args.out or Path(f"{scene.name}.html"))
     print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     if args.png is not None:
+        from behaviorzoo.plots import save_figure
+        from behaviorzoo.viewer.picture import view_figure
+
         print(f"picture: {save_figure(view_figure(scene), args.png)}")

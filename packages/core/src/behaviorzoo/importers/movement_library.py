@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from behaviorzoo.errors import UserError
+from behaviorzoo.errors import UserError, require
 from behaviorzoo.importers.tracks import Tracks
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def tracks_from_movement(ds: xr.Dataset, frames: np.ndarray, source: str, where:
 
 
 def _import_movement() -> tuple[Any, Any]:
+    require("movement", "poses", "reading tracker files")
     showwarning = warnings.showwarning
     try:
         from movement import io
@@ -88,7 +89,7 @@ def _import_movement() -> tuple[Any, Any]:
         from movement.utils.logging import logger
     except ImportError as error:
         raise UserError(
-            f"reading tracker files needs movement: pip install 'behaviorzoo-core[poses]' ({error})"
+            f"movement cannot be imported ({error}); install 'behaviorzoo-core[poses]' again"
         ) from error
     except OSError as error:
         # On import movement opens a log file in the home folder.
