@@ -12,6 +12,8 @@ from training_parts import shot7m2, step
 from hbehavemae.extraction import Extractor
 from hbehavemae.model import HBehaveEncoder
 
+DEVICE = "cuda"
+BATCHES = (64, 256)
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -37,7 +39,7 @@ def flops(work: Callable[[], object]) -> int:
 
 def peak(dtype: torch.dtype, repeats: int) -> float:
     """Operations per second of a large matrix product: the peak that can be reached."""
-    a = torch.randn(8192, 8192, device="cuda", dtype=dtype)
+    a = torch.randn(8192, 8192, device=DEVICE, dtype=dtype)
     return 2 * 8192**3 / seconds(lambda: a @ a, repeats)
 
 
@@ -50,13 +52,12 @@ def measure(table: Table, quick: bool) -> None:
         "an 8192^3 product in the same precision.",
     )
     peaks = {name: peak(dtype, repeats) for name, dtype in PRECISIONS.items()}
-    model = shot7m2().cuda()
-    with torch.device("cuda"):
-        for name, dtype in PRECISIONS.items():
-            for batch in (64, 256):
-                for compiled in (False, True):
-                    _inference(table, model, batch, compiled, (name, dtype), peaks[name], repeats)
-                    _training(table, batch, compiled, (name, dtype), peaks[name], repeats)
+    model = shot7m2().to(DEVICE)
+    for name, dtype in PRECISIONS.items():
+        for batch in BATCHES:
+            for compiled in (False, True):
+                _inference(table, model, batch, compiled, (name, dtype), peaks[name], repeats)
+                _training(table, batch, compiled, (name, dtype), peaks[name], repeats)
     from extraction_parts import EPISODE, WINDOWS, episode
 
     for precision in ("32", "bf16"):
@@ -78,13 +79,13 @@ def _inference(
     repeats: int,
 ) -> None:
     name, dtype = precision
-    x = torch.randn(batch, 400, 1, 72)
+    x = torch.randn(batch, 400, 1, 72, device=DEVICE)
 
     def levels(x: torch.Tensor) -> list[torch.Tensor]:
         return HBehaveEncoder.forward(model, x)  # type: ignore[arg-type]
 
     run = torch.compile(levels) if compiled else levels
-    with torch.no_grad(), torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+    with torch.no_grad(), torch.autocast(DEVICE, dtype, enabled=dtype != torch.float32):
         work = lambda: run(x)  # noqa: E731
         rate = batch / (took := seconds(work, repeats))
         share = flops(lambda: levels(x)) / took / limit
@@ -104,16 +105,18 @@ def _training(
     repeats: int,
 ) -> None:
     name, dtype = precision
-    network = shot7m2().cuda().train()
+    network = shot7m2().to(DEVICE).train()
     run = torch.compile(network) if compiled else network
 
     def loss(model: torch.nn.Module, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        with torch.autocast(DEVICE, dtype, enabled=dtype != torch.float32):
             return model(x, noise=noise).loss
 
-    work = step(network, lambda x, noise: loss(run, x, noise), batch, fused=True)
+    work = step(network, lambda x, noise: loss(run, x, noise), batch, fused=True, device=DEVICE)
     took = seconds(work, repeats)
-    operations = flops(step(network, lambda x, noise: loss(network, x, noise), batch, fused=True))
+    operations = flops(
+        step(network, lambda x, noise: loss(network, x, noise), batch, fused=True, device=DEVICE)
+    )
     kind = "compiled" if compiled else "eager"
     table.row(
         f"training step, {name}, {kind}, batch {batch}, samples/s",

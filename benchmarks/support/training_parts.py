@@ -27,18 +27,22 @@ def shot7m2() -> HBehaveMAE:
 
 
 def step(
-    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], batch: int, fused: bool
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    batch: int,
+    fused: bool,
+    device: str = "cpu",
 ) -> Callable[[], None]:
     """A training step: forward, backward, clipping, AdamW."""
     groups = [{"params": [p for p in model.parameters() if p.requires_grad], "weight_decay": 0.05}]
     if isinstance(model, HBehaveMAE):
         groups = parameter_groups(model, 0.05)
     optimiser = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), fused=fused)
-    x = torch.randn(batch, *ModelConfig().input_size)
+    x = torch.randn(batch, *ModelConfig().input_size, device=device)
 
     def run() -> None:
         optimiser.zero_grad()
-        loss(x, torch.rand(batch, 50)).backward()
+        loss(x, torch.rand(batch, 50, device=device)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimiser.step()
 

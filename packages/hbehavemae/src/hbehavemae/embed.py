@@ -69,7 +69,8 @@ def embed(
         mode: ``averaging``: mean over all windows that contain a frame. ``fast``: the token at
             the middle of one window per frame pair.
         stride: Averaging: frames between windows. 1 = exact; s costs s times less and averages
-            over s times fewer windows.
+            over s times fewer windows. It is nearest to the exact result where it has no factor
+            in common with the frames of a mask unit, such as 7.
         batch_size: Windows at a time; chosen for the device by default. No effect on the result
             beyond rounding.
         embedsum: Average the tokens of one time over individuals and key points; else they lie
@@ -77,7 +78,8 @@ def embed(
         fusion: Add ``combined`` = the levels fused by the trained convolution heads.
         combine: Add ``combined`` = all levels side by side (unless ``fusion``).
         submissions: Folder for MABe files ``test_submission_{0..}.npy`` (and ``_combined``).
-        pca: Reduce wider levels to this many principal components of these very recordings.
+        pca: Reduce wider levels to this many principal components of these very recordings. The
+            full embeddings pass through a temporary file beside ``out``.
         compat: ``upstream``: fusion ends with a fresh LayerNorm instead of the trained one, and
             ``pca`` follows the original's choice of solver.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
