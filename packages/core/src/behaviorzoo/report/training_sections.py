@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from behaviorzoo import plots
@@ -73,9 +72,8 @@ def _read_metrics(path: Path) -> pd.DataFrame | None:
 
 def _tiles(report: Report, metrics: pd.DataFrame) -> None:
     if "step" in metrics:
-        last = {name: np.nanmax(metrics[name].to_numpy(dtype=float)) for name in metrics}
-        epochs = f"{last['epoch']:.3g} epochs" if "epoch" in last else ""
-        report.add_tile("Training steps", f"{last['step']:,.0f}", epochs)
+        epochs = f"{metrics['epoch'].max():.3g} epochs" if "epoch" in metrics else ""
+        report.add_tile("Training steps", f"{metrics['step'].max():,.0f}", epochs)
     for name in ("val_loss", "train_loss"):
         values = metrics[name].dropna().to_numpy(dtype=float) if name in metrics else []
         if len(values):
