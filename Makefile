@@ -52,7 +52,7 @@ bench: install
 DEMO := demo
 DEMO_DATA := --recordings 12 --frames 6000
 DEMO_PRETRAIN :=
-DEMO_EMBED := --stride 15
+DEMO_EMBED := --stride 17
 demo: install
 	rm -rf $(DEMO)
 	$(RUN) behaviorzoo synth --out $(DEMO)/data $(DEMO_DATA) --missing 0.05 --seed 0

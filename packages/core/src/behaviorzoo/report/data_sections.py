@@ -34,7 +34,7 @@ def add_data_quality(report: Report, paths: Sequence[Path]) -> None:
     report.add_tile(
         "Missing points",
         f"{share:.1%}",
-        f"{n['individuals']} individuals, {n['keypoints']} key points",
+        f"{n['individuals']} individual{'s' * (n['individuals'] != 1)}, {n['keypoints']} key points",
     )
     report.add_text(
         f"{share:.1%} of all points of {len(paths)} recordings are missing. The longest gap is "

@@ -124,8 +124,9 @@ def _facts(scene: Scene) -> str:
     ds, fps = scene.recording, float(scene.recording.attrs["fps"])
     share = float(np.isnan(ds["position"].to_numpy()[:, 0]).mean())
     last = scene.first_frame + scene.n_frames - 1
+    n = ds.sizes["individuals"]
     return (
         f"frames {scene.first_frame} to {last} at {fps:g} fps · "
-        f"{ds.sizes['individuals']} individuals · {ds.sizes['keypoints']} key points · "
+        f"{n} individual{'s' * (n != 1)} · {ds.sizes['keypoints']} key points · "
         f"{share:.1%} of points missing · {ds.attrs.get('source', 'unknown')}"
     )
