@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from behaviorzoo.cli import main
 from behaviorzoo.embeddings import save_embeddings
 from behaviorzoo.labels import from_dense, read_labels, write_labels
-from behaviorzoo.probes import inputs
+from behaviorzoo.probes import fitting, inputs
 from behaviorzoo.recordings import make_recording, save_recording
 from behaviorzoo.rolling import rolling_mean_std
 
@@ -203,6 +203,88 @@ def test_folds_test_every_recording_and_choose_a_penalty_each(study, tmp_path):
     assert value(scores, "combined", "macro F1", column="baseline_value") < 0.4
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_penalties_have_the_best_f1_on_left_out_training_recordings(study, tmp_path, every):
+    alphas = (1, 30, 1000, 1e5)
+    options = ("--test", *TEST, "--tasks", "act", "--every", every, "--alphas", *alphas)
+    _, _, details = run(study, tmp_path, *options)
+    assert details["settings"]["select"] == "score"
+    train = [name for name in LENGTHS if name not in TEST]  # few: each is a fold of its own
+    y = study.target(train, every=every)
+    group = np.repeat(np.arange(len(train)), [-(-LENGTHS[name] // every) for name in train])
+    known = y >= 0
+
+    def left_out(x, target):
+        """Predictions (A, n) of every recording by a model of the others."""
+        predicted = np.zeros((len(alphas), len(x)), dtype=int)
+        for a, alpha in enumerate(alphas):
+            for g in range(len(train)):
+                fit, new = known & (group != g), group == g
+                ridge = RidgeClassifier(alpha=alpha, class_weight="balanced")
+                model = make_pipeline(StandardScaler(), ridge).fit(x[fit], target[fit])
+                predicted[a, new] = model.predict(x[new])
+        return predicted[:, known]
+
+    def best(scores):
+        return max(
+            a for a, score in zip(alphas, scores, strict=True) if score >= max(scores) - 1e-3
+        )
+
+    for level in ("level_1", "level_2", "combined"):
+        x = study.matrix(train, level, every)
+        (found,) = details["penalties"][level]["act"]
+        macro = [reference.f1_score(y[known], p, average="macro") for p in left_out(x, y)]
+        assert found["multi-class"] == best(macro)
+        for code in range(len(NAMES)):
+            binary = left_out(x, (y == code).astype(int))
+            f1 = [reference.f1_score(y[known] == code, p == 1) for p in binary]
+            assert found["one-vs-rest"][code] == best(f1)
+        assert found["chosen by"] == {"one-vs-rest": ["score"] * 3, "multi-class": "score"}
+
+
+def test_test_recordings_do_not_influence_the_penalties(study, tmp_path):
+    other = Study(7)
+    for name in LENGTHS:
+        if name not in TEST:
+            other.act[name], other.levels[name] = study.act[name], study.levels[name]
+    penalties = []
+    for number, one in enumerate((study, other)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        scores, _, details = run(one, folder, "--test", *TEST)
+        penalties.append((details["penalties"], value(scores, "combined", "macro F1")))
+    assert penalties[0][0] == penalties[1][0]
+    assert penalties[0][1] != penalties[1][1]
+
+
+def test_penalties_by_error_by_score_and_of_a_single_one(study, tmp_path, monkeypatch):
+    passes = []
+
+    def counted(*arguments, **options):
+        passes.append(options["multi_class"])
+        return score_left_out(*arguments, **options)
+
+    score_left_out = fitting.score_left_out
+    monkeypatch.setattr(fitting, "score_left_out", counted)
+
+    def chosen(*options, task="act"):
+        _, _, details = run(study, tmp_path, "--test", *TEST, *options)
+        return details["penalties"]["level_1"][task][0]
+
+    by_error = chosen("--select", "error")
+    assert by_error["chosen by"] == {"one-vs-rest": ["error"] * 3, "multi-class": "error"}
+    assert chosen("--alphas", 7) == {"one-vs-rest": [7.0] * 3, "multi-class": 7.0}
+    pace = ("--tasks", "pace", "--regression", "pace")
+    assert chosen(*pace, task="pace") == chosen(*pace, "--select", "error", task="pace")
+    assert passes == []
+    by_score = chosen()
+    assert by_score["one-vs-rest"] != by_error["one-vs-rest"]
+    logistic = chosen("--estimator", "logistic")
+    assert logistic["one-vs-rest"] == by_score["one-vs-rest"]
+    assert "multi-class" not in logistic["chosen by"]
+    assert passes == [True, False]
+
+
 def test_baselines_are_what_guesses_reach(study, tmp_path):
     scores, _, _ = run(study, tmp_path, "--test", *TEST, "--tasks", "act")
     train = study.target([name for name in LENGTHS if name not in TEST])
@@ -367,6 +449,7 @@ def test_the_printed_table_names_levels_metrics_and_guess(study, tmp_path, capsy
         (["--alphas", "0"], "larger than 0"),
         (["--test-file", "absent.txt"], "absent.txt: no such list"),
         (["--estimator", "forest"], "invalid choice"),
+        (["--select", "scor"], "--select scor: penalties are chosen by score or by error; did you"),
     ],
 )
 def test_mistakes_end_with_one_line_and_code_2(study, tmp_path, capsys, options, match):

@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics import f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -17,6 +18,7 @@ from behaviorzoo.errors import UserError
 from behaviorzoo.probes import (
     ClassTask,
     LinearModels,
+    ProbeSettings,
     ProbeSums,
     ValueTask,
     choose_penalties,
@@ -28,6 +30,13 @@ from behaviorzoo.probes import (
     make_split,
 )
 from behaviorzoo.probes.logistic import choose_logistic_penalty, fit_logistic
+from behaviorzoo.probes.selection import (
+    Frames,
+    choose_multi_class,
+    choose_one_vs_rest,
+    score_left_out,
+)
+from behaviorzoo.probes.sums import LevelSums
 
 ALPHAS = (0.1, 1.0, 30.0)
 TIGHT = 1e-8
@@ -349,6 +358,140 @@ def test_penalty_of_a_regression_and_of_a_single_group():
     assert choose_value_penalty(grams[:1], moments[:1], squares[:1], alphas) == 2
     folds = problem.sums().classes(0, [0])
     assert choose_penalties(folds, alphas).tolist() == [2] * problem.n_classes
+
+
+# -- penalties by F1 -----------------------------------------------------------------------------
+
+MANY = (30.0, 1e-2, 1.0, 1e3, 1e5)
+
+
+def slow_values(x, codes, train, alpha, balanced, scaled) -> np.ndarray:
+    """Values of all frames under a freshly fitted RidgeClassifier, a column per class present."""
+    x = standardised(x[train])[1].transform(x) if scaled else x
+    present = np.unique(codes[train])
+    if len(present) == 1:
+        return np.zeros((len(x), 1))
+    model = RidgeClassifier(alpha=alpha, class_weight="balanced" if balanced else None)
+    values = model.fit(x[train], codes[train]).decision_function(x)
+    return values if values.ndim == 2 else np.stack([-values, values], axis=1)
+
+
+def slow_left_out(x, codes, group, alphas, balanced, scaled) -> tuple[np.ndarray, float]:
+    """Predictions (A, n), each from the other groups, and how clear the closest of them is."""
+    predicted = np.full((len(alphas), len(codes)), -1)
+    clearest = np.inf
+    folds = [g for g in np.unique(group) if (codes[group == g] >= 0).any()]
+    for a, alpha in enumerate(alphas):
+        for left_out in folds:
+            train = (codes >= 0) & (group != left_out)
+            valid = (codes >= 0) & (group == left_out)
+            values = slow_values(x, codes, train, alpha, balanced, scaled)[valid]
+            predicted[a, valid] = np.unique(codes[train])[values.argmax(axis=1)]
+            if values.shape[1] > 1:
+                ordered = np.sort(values, axis=1)
+                clearest = min(clearest, (ordered[:, -1] - ordered[:, -2]).min())
+    return predicted, clearest
+
+
+def largest_near_best(scores, alphas) -> int | None:
+    near = [a for a in range(len(alphas)) if scores[a] >= max(scores) - 1e-3]
+    return max(near, key=lambda a: alphas[a]) if max(scores) > 0 else None
+
+
+def quick_scores(problem, alphas, **options):
+    """Scores from the sums, of frames that come in odd pieces, not in order of the groups."""
+    everything = np.arange(problem.x.shape[1])
+    level = LevelSums(problem.sums(), everything, everything)
+    pieces = np.array_split(np.arange(problem.n), 7)
+    frames = [
+        Frames(g, problem.x[rows], [problem.codes[rows], problem.values[rows]])
+        for piece in pieces
+        for g in range(problem.n_groups)
+        for rows in [piece[problem.group[piece] == g]]
+    ]
+    train = list(range(problem.n_groups))
+    folds = level.classes(0, train)
+    scores = score_left_out({"l": level}, frames, train, alphas, chunk=problem.piece, **options)
+    assert set(scores) == {("l", 0)}
+    return scores["l", 0], folds
+
+
+@settings(max_examples=12, deadline=None)
+@given(SEEDS, st.booleans(), st.booleans())
+def test_penalties_by_f1_are_those_of_refitting_without_each_group(seed, balanced, scaled):
+    problem = Problem(seed)
+    problem.n_classes += 1  # a class of which the training knows only the name
+    known, n_classes = problem.codes >= 0, problem.n_classes
+    assume(all((known & (problem.group == g)).any() for g in range(problem.n_groups)))
+    folds_of = [len(np.unique(problem.group[problem.codes == c])) for c in range(n_classes)]
+    scores, folds = quick_scores(problem, MANY, balanced=balanced, standardise=scaled)
+    slow = (problem.group, MANY)
+    options = {"balanced": balanced, "standardise": scaled}
+
+    predicted, clear = slow_left_out(problem.x, problem.codes, *slow, balanced, scaled)
+    assume(clear > 1e-5)  # else float32 may decide otherwise
+    present = np.unique(problem.codes[known])
+    macro = [
+        f1_score(problem.codes[known], p[known], average="macro", labels=present, zero_division=0)
+        for p in predicted
+    ]
+    np.testing.assert_allclose(scores.macro, macro, atol=1e-12)
+    wanted = largest_near_best(macro, MANY)
+    by_error = choose_penalties(folds, MANY, **options)[0]
+    assert choose_multi_class(scores, folds, MANY, **options) == (
+        (by_error, "error") if wanted is None else (wanted, "score")
+    )
+
+    chosen, criteria = choose_one_vs_rest(scores, folds, MANY, standardise=scaled)
+    by_error = choose_penalties(folds, MANY, one_vs_rest=True, standardise=scaled)
+    for c in range(n_classes):
+        binary = np.where(known, problem.codes == c, -1)
+        predicted, clear = slow_left_out(problem.x, binary, *slow, True, scaled)
+        assume(clear > 1e-5)
+        f1 = [f1_score(binary[known] == 1, p[known] == 1, zero_division=0) for p in predicted]
+        np.testing.assert_allclose(scores.one_vs_rest[:, c], f1, atol=1e-12)
+        wanted = largest_near_best(f1, MANY)
+        if folds_of[c] < 2:
+            assert wanted is None
+        assert criteria[c] == ("error" if wanted is None else "score")
+        if folds_of[c]:  # without frames every penalty gives the same constant
+            assert chosen[c] == (by_error[c] if wanted is None else wanted)
+
+
+def test_near_ties_go_to_the_larger_penalty_wherever_it_stands_in_the_list():
+    problem = Problem(12)
+    scores, folds = quick_scores(problem, MANY)
+    n_classes = problem.n_classes
+    scores.actual[:] = 1000
+    scores.predicted[:] = 1000
+    scores.hits[:] = np.array([700, 702, 701, 600, 0])[:, None]  # F1 = hits / 1000
+    chosen, criteria = choose_one_vs_rest(scores, folds, MANY, standardise=False)
+    assert chosen.tolist() == [2] * n_classes  # 0.701 at 1 is near 0.702 at 0.01; 0.7 at 30 is not
+    assert criteria == ["score"] * n_classes
+    scores.hits[0] = 701
+    assert choose_one_vs_rest(scores, folds, MANY, standardise=False)[0][0] == 0
+    scores.hits[:, 0] = 0  # never hit: nothing to compare
+    chosen, criteria = choose_one_vs_rest(scores, folds, MANY, standardise=False)
+    assert criteria == ["error"] + ["score"] * (n_classes - 1)
+    assert chosen[0] == choose_penalties(folds, MANY, one_vs_rest=True)[0]
+
+
+def test_a_task_labelled_in_one_group_only_has_no_scores():
+    problem = Problem(14)
+    problem.codes[problem.group > 0] = -1
+    everything = np.arange(problem.x.shape[1])
+    level = LevelSums(problem.sums(), everything, everything)
+    frames = [Frames(g, problem.x[problem.group == g], []) for g in range(problem.n_groups)]
+    train = list(range(problem.n_groups))
+    assert score_left_out({"l": level}, frames, train, MANY) == {}
+    folds = level.classes(0, train)
+    options = {"balanced": True, "standardise": True}
+    assert choose_multi_class(None, folds, MANY, **options) == (len(MANY) // 2, "error")
+
+
+def test_an_unknown_way_to_choose_is_refused():
+    with pytest.raises(UserError, match="did you mean 'score'"):
+        ProbeSettings(select="scores")
 
 
 # -- logistic ------------------------------------------------------------------------------------

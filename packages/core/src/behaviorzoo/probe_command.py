@@ -17,8 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Fit linear probes on every level of the embeddings (and on all levels together, "
         "'combined') for every task of the labels. Recordings are never split: all frames of a "
-        "recording train, or all test. The penalty is chosen by cross-validation among the "
-        "training recordings. Writes scores.csv, predictions.csv and probe.json."
+        "recording train, or all test. The penalty is chosen by the F1 (or the error) in "
+        "cross-validation among the training recordings. Writes scores.csv, predictions.csv and "
+        "probe.json."
     )
     data = parser.add_argument_group("data")
     data.add_argument(
@@ -76,6 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--alphas", type=float, nargs="+", metavar="A", help="penalties to choose from (1 to 1e6)"
     )
     probe.add_argument(
+        "--select",
+        default="score",
+        metavar="{score,error}",
+        help="choose the penalty of a ridge classifier by its F1 (score) or its squared error, on "
+        "left-out training recordings (score)",
+    )
+    probe.add_argument(
         "--every", type=int, default=1, metavar="K", help="train on every k-th frame (1)"
     )
     probe.add_argument(
@@ -109,6 +117,7 @@ def run(args: argparse.Namespace) -> None:
         folds=args.folds,
         estimator=args.estimator,
         alphas=_optional(args.alphas),
+        select=args.select,
         class_weight=args.class_weight,
         standardise=not args.no_standardise,
         every=args.every,

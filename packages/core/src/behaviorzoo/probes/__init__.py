@@ -2,8 +2,9 @@
 
 A ridge probe needs its training frames only through sums: the Gram matrix, the sums of the
 features and the counts, per class. :mod:`~behaviorzoo.probes.sums` collects them in one pass,
-:mod:`~behaviorzoo.probes.ridge` solves every task, penalty and split from them, and
-:mod:`~behaviorzoo.probes.protocol` makes the whole comparison of levels and tasks.
+:mod:`~behaviorzoo.probes.ridge` solves every task, penalty and split from them,
+:mod:`~behaviorzoo.probes.selection` chooses the penalties by F1 on left-out training recordings,
+and :mod:`~behaviorzoo.probes.protocol` makes the whole comparison of levels and tasks.
 """
 
 from behaviorzoo.probes.protocol import ProbeResult, probe

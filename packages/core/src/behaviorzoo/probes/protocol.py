@@ -1,7 +1,8 @@
 """The whole comparison: every level against every task, split by recording.
 
-One pass over the training recordings collects sums per fold; all models follow from them; one
-pass over the test recordings predicts all tasks with one matrix product per level.
+One pass over the training recordings collects sums per fold; all models follow from them. A
+second pass scores every penalty on left-out folds. One pass over the test recordings predicts all
+tasks with one matrix product per level.
 """
 
 from __future__ import annotations

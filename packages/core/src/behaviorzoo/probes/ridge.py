@@ -133,7 +133,7 @@ def fit_one_vs_rest(
     """
     whole = sums.sum(axis=0)
     options = {"balanced": balanced, "standardise": standardise, "shift": shift}
-    return _joined([fit_binary(whole - part, part, alphas, **options) for part in sums])
+    return joined([fit_binary(whole - part, part, alphas, **options) for part in sums])
 
 
 def fit_values(
@@ -169,10 +169,11 @@ def choose_penalties(
     balanced: bool = True,
     standardise: bool = False,
 ) -> np.ndarray:
-    """Penalties by cross-validation over groups, from their sums alone.
+    """Penalties by the squared error of cross-validation over groups, from their sums alone.
 
-    The score is the (balanced) squared error of the targets +-1 on the group left out: it is a
-    quadratic form in the sums, so no frame is looked at again.
+    What is compared is the (balanced) squared error of the targets +-1 on the group left out: it
+    is a quadratic form in the sums, so no frame is looked at again. It tends to larger penalties
+    than F1 does, see :mod:`behaviorzoo.probes.selection`.
 
     Args:
         folds: G per fold and class (F, C, E, E), F >= 2.
@@ -347,7 +348,8 @@ def _deviations(gram: np.ndarray) -> np.ndarray:
     return np.sqrt(np.where(constant, 1.0, variance))
 
 
-def _joined(models: Sequence[LinearModels]) -> LinearModels:
+def joined(models: Sequence[LinearModels]) -> LinearModels:
+    """Models with the same penalties as one, targets after each other."""
     return LinearModels(
         models[0].alphas,
         np.concatenate([model.coef for model in models], axis=1),

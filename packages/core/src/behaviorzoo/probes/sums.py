@@ -234,3 +234,31 @@ class ProbeSums:
 
     def _extended(self, columns: np.ndarray) -> np.ndarray:
         return np.append(columns, self.n_features)
+
+
+@dataclass(frozen=True)
+class LevelSums:
+    """The sums of one level.
+
+    Attributes:
+        sums: Sums of the level, or of several levels together.
+        inside: Columns of the level in the sums (D,).
+        columns: Columns of the level in the matrix of all features of a frame (D,).
+    """
+
+    sums: ProbeSums
+    inside: np.ndarray
+    columns: np.ndarray
+
+    @property
+    def shift(self) -> np.ndarray:
+        """Shift of the level's features (D,)."""
+        return self.sums.shift_of(self.inside)
+
+    def classes(self, task: int, groups: Sequence[int]) -> np.ndarray:
+        """See :meth:`ProbeSums.classes`."""
+        return self.sums.classes(task, groups, self.inside)
+
+    def values(self, task: int, groups: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See :meth:`ProbeSums.values`."""
+        return self.sums.values(task, groups, self.inside)
