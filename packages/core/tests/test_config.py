@@ -171,6 +171,14 @@ def test_any_path_can_be_written_bare(conf, path):
     assert compose(Config, conf, [f"data.path={path}"]).data.path == path
 
 
+def test_names_in_a_list_can_be_numbers(conf):
+    config = compose(Config, conf, ["data.files=[14, 27,s 3]", "data.sources=[007,1_0]"])
+    assert config.data.files == ["14", "27", "s 3"]
+    assert config.data.sources == ["007", "1_0"]
+    assert compose(Config, conf, ["data.files=[]"]).data.files == []
+    assert compose(Config, conf, ["data.files=['a,b', c]"]).data.files == ["a,b", "c"]
+
+
 def test_a_file_of_the_users_is_an_experiment_too(conf, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\nmodel: {ratio: 0.1}\n")

@@ -220,7 +220,12 @@ def _value_word(override: _Override, schema: type) -> str:
     except KeyError:
         nearest = nearest_key(override.key, (key.path for key in keys(schema)))
         raise UserError(f"unknown key; {nearest}") from None
-    value = _quoted(override.value) if _is_text(hint, override.value) else override.value
+    value = override.value
+    if _is_text(hint, value):
+        value = _quoted(value)
+    elif _is_text_list(hint, value):
+        items = [item.strip() for item in value[1:-1].split(",")]
+        value = "[" + ",".join(_quoted(item) for item in items if item) + "]"
     word = f"++{override.key}={value}"
     try:
         parsed = OverridesParser.create().parse_override(word)
@@ -239,16 +244,26 @@ def _is_text(hint: Any, value: str) -> bool:
     """Whether the value can only be meant as text, whatever it looks like (``2024``, ``a=b``)."""
     if value == "null" or value.startswith(("[", "{", "'", '"')):
         return False
-    members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     scalars = [
         member
-        for member in members
+        for member in _members(hint)
         if get_origin(member) in (None, Literal) and member not in (NoneType, list, tuple, dict)
     ]
     return bool(scalars) and all(
         member in (str, Path) or all(isinstance(choice, str) for choice in get_args(member) or [0])
         for member in scalars
     )
+
+
+def _is_text_list(hint: Any, value: str) -> bool:
+    """Whether the value is a flat list whose items can only be text (``[14,27]``: two names)."""
+    flat = value[:1] == "[" and value[-1:] == "]" and not set(value[1:-1]) & set("[]{}'\"")
+    lists = [member for member in _members(hint) if get_origin(member) in (list, tuple)]
+    return flat and bool(lists) and all(set(get_args(m)) <= {str, Ellipsis} for m in lists)
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _quoted(value: str) -> str:

@@ -31,10 +31,11 @@ def add_data_quality(report: Report, paths: Sequence[Path]) -> None:
     first = load_recording(paths[0])
     n = first.sizes
     report.add_tile("Recordings", f"{len(paths):,}", f"{frames:,} frames, {_duration(seconds)}")
+    animals = n["individuals"]
     report.add_tile(
         "Missing points",
         f"{share:.1%}",
-        f"{n['individuals']} individual{'s' * (n['individuals'] != 1)}, {n['keypoints']} key points",
+        f"{animals} individual{'s' * (animals != 1)}, {n['keypoints']} key points",
     )
     report.add_text(
         f"{share:.1%} of all points of {len(paths)} recordings are missing. The longest gap is "
