@@ -261,7 +261,7 @@ def test_embed_takes_no_words_about_the_network(run, capsys, tmp_path):
     assert "only data.* can be set here" in error
 
 
-def test_recordings_from_training_to_embeddings(recordings, tmp_path):
+def test_recordings_from_training_to_embeddings(recordings, tmp_path, capsys):
     run, out = tmp_path / "run", tmp_path / "e.nc"
     words = [*TINY_RECORDINGS, f"data.path={recordings}", f"out={run}"]
     assert main(["pretrain", *words]) == 0
@@ -273,6 +273,9 @@ def test_recordings_from_training_to_embeddings(recordings, tmp_path):
             values = embeddings.read(level)
             assert len(values) == 160
             assert np.isfinite(values).all()
+    capsys.readouterr()
+    assert main(["info", str(run)]) == 0  # knows the names without the recordings
+    assert "key points: nose, body, tail\n" in capsys.readouterr().out
 
 
 def test_hbabel_from_preparation_to_training(tmp_path, capsys):

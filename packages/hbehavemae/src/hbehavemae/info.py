@@ -12,6 +12,7 @@ from behaviorzoo.config import to_yaml
 from hbehavemae.checkpoints import DECODER_KEYS, load_checkpoint
 from hbehavemae.config import PretrainConfig, configure, hierarchy, resolve
 from hbehavemae.convert import settings_of
+from hbehavemae.data import trained_shape
 from hbehavemae.layout import describe_hierarchy, geometry_strings
 from hbehavemae.model import HBehaveMAE, ModelConfig
 
@@ -47,6 +48,9 @@ def count_parameters(state: Mapping[str, Tensor]) -> dict[str, int]:
 def _of_checkpoint(path: str) -> str:
     loaded = load_checkpoint(path)
     config: PretrainConfig = settings_of(loaded)
+    shape = trained_shape(config.data, loaded.metadata.get("data_state") or {})
+    # Authors' files do not say what the features are: then only numbers are shown.
+    fits = shape and (len(shape.individuals), shape.features) == loaded.config.input_size[1:]
     told = {key: value for key, value in loaded.metadata.items() if _is_short(value)}
     return "\n".join(
         [
@@ -54,7 +58,7 @@ def _of_checkpoint(path: str) -> str:
             *(f"{key}: {value}" for key, value in told.items()),
             "",
             to_yaml(config),
-            describe_hierarchy(loaded.config),
+            describe_hierarchy(loaded.config, shape if fits else None),
             "",
             *_sizes(loaded.config, loaded.state),
         ]

@@ -1,6 +1,12 @@
 """Data for training and extraction: the published benchmarks and any recording."""
 
-from hbehavemae.data.build import build_training_data, data_shape, has_split, open_sequences
+from hbehavemae.data.build import (
+    build_training_data,
+    data_shape,
+    has_split,
+    open_sequences,
+    trained_shape,
+)
 from hbehavemae.data.config import AugmentConfig, DataConfig
 from hbehavemae.data.sequences import FeatureSequence, Sequences
 from hbehavemae.data.shapes import DataShape
@@ -17,4 +23,5 @@ __all__ = [
     "data_shape",
     "has_split",
     "open_sequences",
+    "trained_shape",
 ]

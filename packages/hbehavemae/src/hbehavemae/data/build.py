@@ -42,6 +42,23 @@ def data_shape(data_cfg: DataConfig) -> DataShape:
     return _source(data_cfg).shape(data_cfg)
 
 
+def trained_shape(data_cfg: DataConfig, state: Mapping[str, Any]) -> DataShape | None:
+    """The same for the data of a training run, from what its checkpoint tells.
+
+    Args:
+        data_cfg: Configuration of the run.
+        state: Its ``data_state``.
+
+    Returns:
+        None for recordings of which nothing was stored.
+    """
+    if data_cfg.dataset != "recordings":
+        return data_shape(data_cfg)
+    from hbehavemae.data import recordings
+
+    return recordings.trained_shape(data_cfg, state) if state else None
+
+
 def has_split(data_cfg: DataConfig, split: Split) -> bool:
     """Whether the data have this split; training goes on without a test split where not."""
     return split == "train" or _source(data_cfg).has_test(data_cfg)

@@ -60,12 +60,23 @@ def shape(config: DataConfig) -> DataShape:
 
     file = recording_files(config, "train")[0]
     features = PoseFeatures(config, choose(config, file, {}))
+    return _shape(features, float(load_recording(file).attrs["fps"]))
+
+
+def trained_shape(config: DataConfig, state: Mapping[str, Any]) -> DataShape:
+    """Axes of the data that a run was trained on; no file is read."""
+    names = tuple(state["keypoints"]), tuple(state["individuals"])
+    features = PoseFeatures(_as_trained(config, state), Selection(*names, state["dimensions"]))
+    return _shape(features, float(state["fps"]))
+
+
+def _shape(features: PoseFeatures, fps: float) -> DataShape:
     return DataShape(
         features.names(),
         features.selection.individuals,
         features.channels,
         features.groups(),
-        float(load_recording(file).attrs["fps"]),
+        fps,
     )
 
 
