@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from behaviorzoo.errors import UserError
-from behaviorzoo.launch import LaunchConfig, launch
+from behaviorzoo.launch import LaunchConfig, is_main_process, launch
 
 
 def _double(value: int) -> int:
@@ -38,3 +38,14 @@ def test_slurm_is_refused_before_anything_runs():
 def test_asking_a_scheduler_for_something_without_one_is_not_ignored(name, value):
     with pytest.raises(UserError, match=rf"launch\.{name}"):
         launch(_fail, 1, LaunchConfig(**{name: value}))
+
+
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "SLURM_PROCID"])
+def test_only_the_first_of_several_processes_speaks(monkeypatch, name):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    assert is_main_process()
+    monkeypatch.setenv(name, "0")
+    assert is_main_process()
+    monkeypatch.setenv(name, "1")
+    assert not is_main_process()

@@ -6,6 +6,7 @@ data, because a scheduler will have to send them to another machine.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -39,6 +40,15 @@ class LaunchConfig:
     partition: str | None = field(
         default=None, metadata={"help": "queue of the scheduler, null for its default"}
     )
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for all.
+
+    Distributed training starts the command once more for every further device, and what the
+    command prints is wanted once.
+    """
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
 
 
 def launch(work: Callable[[C], R], config: C, settings: LaunchConfig) -> R | None:

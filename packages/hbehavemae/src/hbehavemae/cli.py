@@ -91,15 +91,19 @@ def _pretrain(words: list[str]) -> None:
         print(config.help_text())
         return
     settings = config.resolve(config.configure(given.words, resume=given.resume))
-    print(config.overview(settings), flush=True)
+
+    from behaviorzoo.launch import is_main_process, launch
+
+    if is_main_process():
+        print(config.overview(settings), flush=True)
     if given.dry_run:
         return
 
-    from behaviorzoo.launch import launch
     from hbehavemae.training import pretrain
 
     folder = launch(partial(pretrain, resume=given.resume), settings, settings.launch)
-    print(f"run: {folder}")
+    if is_main_process():
+        print(f"run: {folder}")
 
 
 def _embed(words: list[str]) -> None:
