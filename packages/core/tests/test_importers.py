@@ -532,7 +532,7 @@ HEADER = "scorer,n,n,n\nbodyparts,a,a,a\ncoords,x,y,likelihood\n"
         ("t.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "damaged or truncated"),
         ("t.slp", b"not hdf5", "not an HDF5 file"),
         ("t.csv.gz", b"not gzip", "not gzip, or damaged"),
-        ("t.csv.gz", gzip.compress(HEADER.encode() * 99)[:40], "damaged or truncated"),
+        ("t.csv.gz", gzip.compress(HEADER.encode() * 99, mtime=0)[:40], "damaged or truncated"),
         ("t.mp4", b"x", "this is a video"),
         ("t.png", b"x", "this is an image"),
         ("t.pickle", b"x", "can run code and are not read"),
