@@ -1,0 +1,10 @@
+"""BAMS: behaviour at several timescales, learned from tracked poses."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("behaviorzoo-bams")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0.0.0"
+
+__all__ = ["__version__"]
