@@ -15,7 +15,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from behaviorzoo.config import compose, describe, from_dict, read_yaml, to_dict, to_yaml
+from behaviorzoo.config import (
+    compose,
+    compose_run,
+    describe,
+    from_dict,
+    read_yaml,
+    to_dict,
+    to_yaml,
+)
 from behaviorzoo.errors import UserError
 from behaviorzoo.launch import LaunchConfig
 from behaviorzoo.schema import convert
@@ -208,6 +216,55 @@ def test_the_saved_configuration_of_a_run_composes_to_the_same_again(conf, tmp_p
     config = compose(Config, conf, ["experiment=small", "clip=0.5", "data.names={a:1}"])
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     assert compose(Config, conf, [f"experiment={tmp_path / 'config.yaml'}"]) == config
+
+
+def test_a_mapping_in_a_file_replaces_the_one_below(conf, tmp_path):
+    """Else names of the recipe below would stay: two heads where the file has one."""
+    folder = tmp_path / conf / "experiment"
+    (folder / "heads.yaml").write_text("# @package _global_\ndata: {names: {a: 1, b: 2}}\n")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("defaults: [/experiment/heads, _self_]\ndata: {names: {c: 3, a: 4}}\n")
+    mine.write_text("# @package _global_\n" + mine.read_text())
+    for word in ("experiment=heads", f"experiment={mine}"):
+        config = compose(Config, conf, [word])
+        assert list(config.data.names.items()) == (
+            [("a", 1), ("b", 2)] if word.endswith("heads") else [("c", 3), ("a", 4)]
+        )
+    words = [f"experiment={mine}", "data.names.b=7", "data.names.a=null"]
+    assert compose(Config, conf, words).data.names == {"c": 3, "b": 7}
+    assert compose(Config, conf, ["experiment=heads", "data.names.z=0"]).data.names == {
+        "a": 1,
+        "b": 2,
+        "z": 0,
+    }
+
+
+def test_a_run_is_resumed_with_its_settings(conf, tmp_path):
+    out = tmp_path / "here"
+    first = compose(Config, conf, ["experiment=small", f"out={out}", "batch_size=9"])
+    out.mkdir()
+    (out / "config.yaml").write_text(to_yaml(first))
+    assert compose_run(Config, conf, [f"out={out}"], resume=True) == first
+    assert compose_run(Config, conf, [f"out={out}", "clip=2"], resume=True).clip == 2
+    assert compose_run(Config, conf, [f"out={out}"]).batch_size == 4
+    named = compose_run(Config, conf, ["experiment=small", f"out={out}"], resume=True)
+    assert named.batch_size == 4
+    assert compose_run(Config, conf, ["out=nowhere"], resume=True).epochs == 20
+
+
+def test_a_run_to_resume_is_found_by_its_name(conf, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = compose(Config, conf, ["name=b", "epochs=77"])
+    first.out.mkdir(parents=True)
+    (first.out / "config.yaml").write_text(to_yaml(first))
+    assert compose_run(Config, conf, ["name=b"], resume=True) == first
+    assert compose_run(Config, conf, ["name=c"], resume=True).epochs == 20
+
+
+def test_words_change_given_settings(conf):
+    start = compose(Config, conf, ["experiment=small", "data.names.a=1"])
+    changed = compose_run(Config, conf, ["clip=0.5"], start=start)
+    assert changed == dataclasses.replace(start, clip=0.5)
 
 
 def test_a_file_can_be_one_section(conf, tmp_path):

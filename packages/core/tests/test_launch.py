@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from behaviorzoo.errors import UserError
-from behaviorzoo.launch import LaunchConfig, is_main_process, launch
+from behaviorzoo.launch import LaunchConfig, is_main_process, launch, tell
 
 
 def _double(value: int) -> int:
@@ -41,11 +41,14 @@ def test_asking_a_scheduler_for_something_without_one_is_not_ignored(name, value
 
 
 @pytest.mark.parametrize("name", ["LOCAL_RANK", "SLURM_PROCID"])
-def test_only_the_first_of_several_processes_speaks(monkeypatch, name):
+def test_only_the_first_of_several_processes_speaks(monkeypatch, capsys, name):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     monkeypatch.delenv("SLURM_PROCID", raising=False)
     assert is_main_process()
     monkeypatch.setenv(name, "0")
     assert is_main_process()
+    tell("first")
     monkeypatch.setenv(name, "1")
     assert not is_main_process()
+    tell("second")
+    assert capsys.readouterr().out == "first\n"

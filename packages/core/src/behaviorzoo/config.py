@@ -22,9 +22,17 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.files import existing_file
 from behaviorzoo.schema import Problem, convert, from_dict, report, to_dict, to_yaml
-from behaviorzoo.schema_keys import defaults, describe, keys, nearest_key, type_name, type_of
+from behaviorzoo.schema_keys import (
+    MAPPINGS,
+    defaults,
+    describe,
+    keys,
+    nearest_key,
+    type_name,
+    type_of,
+)
 
-__all__ = ["compose", "describe", "from_dict", "read_yaml", "to_dict", "to_yaml"]
+__all__ = ["compose", "compose_run", "describe", "from_dict", "read_yaml", "to_dict", "to_yaml"]
 
 T = TypeVar("T")
 
@@ -53,7 +61,9 @@ def compose(
     ``launch=local``). A choice may also be the path of a yaml file of the user's
     (``experiment=mine.yaml``), for example the resolved ``config.yaml`` of an earlier run; a
     recipe lies over the one that is chosen by default, unless it has a ``defaults`` list.
-    Later words win; words win over files; files win over the dataclass's defaults.
+    Later words win; words win over files; files win over the dataclass's defaults. A mapping
+    of free names (``encoders``) in a file of the user's replaces the one below it as a list
+    does; ``encoders.NAME=null`` takes one entry out.
 
     Args:
         schema: The dataclass to fill.
@@ -97,15 +107,51 @@ def compose(
             composed = hydra_compose(config_name, overrides=[search, *words])
             # The defaults lie below, so that a file may refer to any key: out: runs/${name}
             merged = OmegaConf.merge(defaults(schema), composed)
-            plain = OmegaConf.to_container(merged, resolve=True)
+            plain = cast(dict[str, Any], OmegaConf.to_container(merged, resolve=True))
         except (HydraException, OmegaConfBaseException) as error:
             problems.append(Problem("", _one_line(error)))
             raise UserError(report(problems)) from error
-    config, misfits = convert(schema, cast(dict[str, Any], plain))
+    _settle_mappings(schema, plain, given, overrides)
+    config, misfits = convert(schema, plain)
     problems += [_located(problem, given) for problem in misfits]
     if problems or config is None:
         raise UserError(report(problems))
     return config
+
+
+def compose_run(
+    schema: type[T],
+    conf_module: str,
+    words: Sequence[str] = (),
+    start: T | None = None,
+    resume: bool = False,
+) -> T:
+    """Compose the settings of a run, over those of another one where that is asked for.
+
+    Args:
+        schema: The dataclass to fill; it has ``out``, the run folder.
+        conf_module: Import name of the package with the yaml files.
+        words: The user's words, see :func:`compose`.
+        start: Settings that the words change; the default experiment where not given.
+        resume: Start from the settings saved in the run folder that the words mean, unless
+            they name an experiment.
+
+    Raises:
+        UserError: Everything that is wrong, in one message.
+    """
+    words = list(words)
+    if resume and not any(word.startswith("experiment=") for word in words):
+        naming = [word for word in words if word.startswith(("out=", "name="))]
+        folder = cast(Any, compose(schema, conf_module, naming)).out
+        saved = Path(folder).expanduser() / "config.yaml"
+        if saved.is_file():
+            return compose(schema, conf_module, [f"experiment={saved}", *words])
+    if start is None:
+        return compose(schema, conf_module, words)
+    with tempfile.TemporaryDirectory(prefix="behaviorzoo-") as folder:
+        file = Path(folder) / "settings.yaml"
+        file.write_text(to_yaml(start), encoding="utf-8")
+        return compose(schema, conf_module, [f"experiment={file}", *words])
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -272,13 +318,42 @@ def _quoted(value: str) -> str:
     return QuotedString(text=value, quote=Quote.single).with_quotes()
 
 
+def _settle_mappings(
+    schema: type, plain: dict[str, Any], given: Sequence[Path], words: Sequence[str]
+) -> None:
+    """Mappings of free names hold what the user's latest file and words say, in that order.
+
+    Hydra merges mappings: names of the recipe below the file would stay among those of the file.
+    """
+    changed = [word.partition("=")[0].strip().lstrip("+") + "." for word in words]
+    contents = [read_yaml(file) for file in given]
+    for key in keys(schema):
+        section, _, last = key.path.rpartition(".")
+        mapping = _at(plain, key.path)
+        if get_origin(key.type) not in MAPPINGS or not isinstance(mapping, Mapping):
+            continue
+        stated = [at for content in contents if isinstance(at := _at(content, key.path), Mapping)]
+        names = list(mapping)
+        if stated:
+            added = [n for n in names if any(w.startswith(f"{key.path}.{n}.") for w in changed)]
+            names = list(dict.fromkeys([*stated[-1], *added]))
+        may_be_null = NoneType in _members(get_args(key.type)[1])
+        _at(plain, section)[last] = {
+            name: mapping[name] for name in names if may_be_null or mapping[name] is not None
+        }
+
+
+def _at(tree: Any, path: str) -> Any:
+    """What stands at a dotted path of nested mappings; ``_ABSENT`` where nothing does."""
+    for name in path.split(".") if path else ():
+        tree = tree.get(name, _ABSENT) if isinstance(tree, Mapping) else _ABSENT
+    return tree
+
+
 def _located(problem: Problem, given: Sequence[Path]) -> Problem:
     """Name the user's file that holds the key, if one does."""
     for file in given:
-        node: Any = read_yaml(file)
-        for name in problem.key.split("[")[0].split("."):
-            node = node.get(name, _ABSENT) if isinstance(node, Mapping) else _ABSENT
-        if node is not _ABSENT:
+        if _at(read_yaml(file), problem.key.split("[")[0]) is not _ABSENT:
             return Problem(problem.key, f"{problem.message} (in {file})")
     return problem
 

@@ -51,6 +51,12 @@ def is_main_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "SLURM_PROCID"))
 
 
+def tell(text: str) -> None:
+    """Print ``text`` at once, from one process only where several train together."""
+    if is_main_process():
+        print(text, flush=True)
+
+
 def launch(work: Callable[[C], R], config: C, settings: LaunchConfig) -> R | None:
     """Run ``work(config)`` where ``settings`` say.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from behaviorzoo import commands
-from behaviorzoo.errors import UserError, suggest
+from behaviorzoo.errors import UserError
+from hbehavemae import __version__
 
 DESCRIPTION = """\
 hBehaveMAE: hierarchical masked autoencoders that learn behaviour from tracked poses.
@@ -28,44 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, 2 for a mistake of the user's, 130 after Ctrl-C.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    return commands.run(lambda: _dispatch(words))
+    return commands.run_verbs("hbehavemae", __version__, DESCRIPTION, VERBS, argv)
 
 
-def _dispatch(words: list[str]) -> None:
-    if not words or words[0] in ("-h", "--help"):
-        print(_overview())
-    elif words[0] in ("-V", "--version"):
-        from hbehavemae import __version__
-
-        print(f"hbehavemae {__version__}")
-    elif words[0] not in VERBS:
-        raise UserError(f"no verb {words[0]!r}; {suggest(words[0], VERBS)}")
-    else:
-        VERBS[words[0]](words[1:])
-
-
-def _overview() -> str:
-    verbs = "\n".join(
-        f"  {name:<10}{(verb.__doc__ or '').strip().splitlines()[0]}"
-        for name, verb in VERBS.items()
-    )
-    return f"usage: hbehavemae VERB ... | --help | --version\n\n{DESCRIPTION}\nverbs:\n{verbs}"
-
-
-def _parser(verb: str, about: str, example: str) -> commands.CommandParser:
-    return commands.CommandParser(
-        prog=f"hbehavemae {verb}",
-        description=about,
-        epilog="example:\n" + "\n".join(f"  {line}" for line in example.splitlines()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+_parser = partial(commands.verb_parser, "hbehavemae")
 
 
 def _pretrain(words: list[str]) -> None:
     """Train a model on recordings without labels."""
-    parser = _parser(
+    parser = commands.training_parser(
+        "hbehavemae",
         "pretrain",
         "Train by hiding parts of the movement and predicting them. Settings are key=value words;\n"
         "experiment=NAME starts from a recipe (shot7m2, hbabel, mabe22, rats, demo or a file).",
@@ -73,16 +45,6 @@ def _pretrain(words: list[str]) -> None:
         "hbehavemae pretrain experiment=shot7m2 data.path=train_dictionary_poses.npy "
         "trainer.devices=2",
     )
-    parser.add_argument("words", nargs="*", metavar="key=value", help="settings")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the newest checkpoint in out=; without experiment= its settings are kept",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show settings and hierarchy, train nothing"
-    )
-    parser.add_argument("--help-config", action="store_true", help="list every key and leave")
     given = parser.parse_intermixed_args(words)
 
     from hbehavemae import config
@@ -92,18 +54,16 @@ def _pretrain(words: list[str]) -> None:
         return
     settings = config.resolve(config.configure(given.words, resume=given.resume))
 
-    from behaviorzoo.launch import is_main_process, launch
+    from behaviorzoo.launch import launch, tell
 
-    if is_main_process():
-        print(config.overview(settings), flush=True)
+    tell(config.overview(settings))
     if given.dry_run:
         return
 
     from hbehavemae.training import pretrain
 
     folder = launch(partial(pretrain, resume=given.resume), settings, settings.launch)
-    if is_main_process():
-        print(f"run: {folder}")
+    tell(f"run: {folder}")
 
 
 def _embed(words: list[str]) -> None:
@@ -243,7 +203,7 @@ def _download(words: list[str]) -> None:
     fetch(given.names, given.out, progress=not given.quiet)
 
 
-VERBS: dict[str, Callable[[list[str]], None]] = {
+VERBS: dict[str, commands.Verb] = {
     "prepare": _prepare,
     "pretrain": _pretrain,
     "embed": _embed,

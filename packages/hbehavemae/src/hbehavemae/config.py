@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from behaviorzoo.config import compose, describe, to_yaml
+from behaviorzoo.config import compose_run, describe, to_yaml
 from behaviorzoo.errors import UserError
 from behaviorzoo.launch import LaunchConfig
 from behaviorzoo.training.config import TrainerConfig
@@ -17,7 +15,6 @@ from hbehavemae.model import Geometry, ModelConfig
 from hbehavemae.optim import OptimConfig
 
 CONF = "hbehavemae.conf"
-DEFAULT_OUT = "runs/pretrain"
 
 
 @dataclass
@@ -25,7 +22,7 @@ class PretrainConfig:
     """What ``hbehavemae pretrain`` is told; saved resolved as ``config.yaml`` in the run folder."""
 
     name: str = field(default="pretrain", metadata={"help": "name of the run"})
-    out: str = field(default=DEFAULT_OUT, metadata={"help": "run folder to write"})
+    out: str = field(default="runs/pretrain", metadata={"help": "run folder to write"})
     seed: int = field(default=0, metadata={"help": "the one number behind all randomness"})
     data: DataConfig = field(default_factory=DataConfig)
     layout: LayoutConfig | None = None
@@ -47,24 +44,13 @@ def configure(
     Args:
         words: ``key=value`` and ``group=choice`` words.
         start: Settings that the words change; the recipe for any recording where not given.
-        resume: Start from the settings saved in the run folder ``out=``, unless the words
-            name an experiment.
+        resume: Start from the settings saved in the run folder, unless the words name an
+            experiment.
 
     Raises:
         UserError: Every mistake in one message.
     """
-    words = list(words)
-    if resume and not any(word.startswith("experiment=") for word in words):
-        folders = [word.removeprefix("out=") for word in words if word.startswith("out=")]
-        saved = Path(folders[-1] if folders else DEFAULT_OUT).expanduser() / "config.yaml"
-        if saved.is_file():
-            return compose(PretrainConfig, CONF, [f"experiment={saved}", *words])
-    if start is None:
-        return compose(PretrainConfig, CONF, words)
-    with tempfile.TemporaryDirectory(prefix="hbehavemae-") as folder:
-        file = Path(folder) / "settings.yaml"
-        file.write_text(to_yaml(start), encoding="utf-8")
-        return compose(PretrainConfig, CONF, [f"experiment={file}", *words])
+    return compose_run(PretrainConfig, CONF, words, start, resume)
 
 
 def resolve(config: PretrainConfig) -> PretrainConfig:
