@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from behaviorzoo.batches import BatchLoader, EpochBatches
 from behaviorzoo.checkpoints import find_checkpoints, load_checkpoint
 from behaviorzoo.errors import UserError
 from behaviorzoo.training import HeldOut, TrainerConfig, TrainingModule, fit
+from behaviorzoo.training.placement import DataNearDevice
+from behaviorzoo.training.run_folder import versions, within_schedule
 
 N_SAMPLES, BATCH = 23, 3
 
@@ -371,6 +374,58 @@ def test_progress_shows_samples_per_second_and_the_time_left(tmp_path, capsys):
     assert "samples/s" in shown
     assert "54.0/54.0" in shown
     assert "loss=" in shown
+
+
+def test_names_in_tensorboard_can_be_others(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class Renamed(Regression):
+        board_tags = MappingProxyType({"train_loss": "train/total_loss"})
+
+    train(tmp_path / "run", module=Renamed(), max_epochs=1)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert "train/total_loss" in tags
+    assert "train_size" in tags
+    assert "train_loss" not in tags
+    assert rows(tmp_path / "run")[0]["train_loss"]
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "expected"),
+    [
+        ("cpu", 100, (None, 0, False)),
+        ("cuda", 100, ("cuda", 0, False)),
+        ("cuda", 99, (None, 2, True)),
+    ],
+)
+def test_data_go_to_a_gpu_where_they_fit(monkeypatch, device, free, expected):
+    class Data:
+        nbytes, device = 25, None
+
+        def to(self, device):
+            self.device = device
+
+    module = Regression()
+    monkeypatch.setattr(Regression, "device", place := torch.device(device), raising=False)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 1000))
+    loader, kept = BatchLoader(EpochBatches(N_SAMPLES, BATCH), fetch), Data()
+    DataNearDevice(loader, kept).on_fit_start(None, module)
+    found = kept.device.type if kept.device else None
+    assert (found, loader.prefetch, loader.pin_memory) == expected
+    assert kept.device in (None, place)
+
+
+@pytest.mark.parametrize(("asked", "length"), [(None, 7), (3, 3), (9, 7)])
+def test_a_run_is_no_longer_than_the_schedule(asked, length):
+    assert within_schedule(TrainerConfig(max_epochs=asked), 7).max_epochs == length
+
+
+def test_versions_name_the_method_and_what_it_stands_on():
+    told = versions("core")
+    assert set(told) == {"core", "torch", "lightning", "numpy", "python"}
+    assert told["torch"] == torch.__version__
 
 
 def test_mixed_precision_runs(tmp_path):

@@ -5,13 +5,9 @@ Letters: B windows of a batch, T frames, I individuals, F features, M mask units
 
 from __future__ import annotations
 
-import platform
-from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-import lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,8 +16,8 @@ from behaviorzoo.batches import BatchLoader, EpochBatches, sample_seeds
 from behaviorzoo.checkpoints import fingerprint
 from behaviorzoo.schema import to_dict
 from behaviorzoo.training import HeldOut, TrainingModule, fit
-from behaviorzoo.training.config import TrainerConfig
-from behaviorzoo.training.run_folder import find_start
+from behaviorzoo.training.placement import DataNearDevice
+from behaviorzoo.training.run_folder import find_start, versions, within_schedule
 from hbehavemae.augment.draws import uniform
 from hbehavemae.config import PretrainConfig, resolve
 from hbehavemae.data import WindowDataset, build_training_data, has_split
@@ -45,8 +41,6 @@ _MAY_CHANGE = ("out", "name", "data.path", "data.test_path")
 # Added to the run's seed for the held-out windows, so that their masks are others.
 _HELD_OUT = 1
 _WINDOWS_IN_FINGERPRINT = 256
-# A data set goes to the device if it takes no more than this share of what is free there.
-_SHARE_OF_DEVICE = 0.25
 
 
 class PretrainModule(TrainingModule):
@@ -86,14 +80,12 @@ class PretrainModule(TrainingModule):
 
     def configure_optimizers(self) -> torch.optim.AdamW:
         """AdamW over two groups; the learning rate is set before each update."""
-        # The fused kernel and the gradient scaler of float16 would both unscale the gradients.
-        scaled = self.trainer.precision == "16-mixed"
         return torch.optim.AdamW(
             parameter_groups(self.model, self.optim.weight_decay, self.optim.bias_wd),
             lr=0.0,
             betas=self.optim.betas,
             eps=1e-8,
-            fused=not scaled and self.device.type in ("cpu", "cuda"),
+            fused=self.fused_optimizer,
         )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -197,7 +189,7 @@ def pretrain(cfg: PretrainConfig, resume: bool = False) -> Path:
     find_start(cfg.out, config, resume, _MAY_CHANGE)
     model = HBehaveMAE(cfg.model, generator=torch.Generator().manual_seed(cfg.seed))
     data = build_training_data(cfg.data, cfg.model, "train")
-    trainer = _trainer_config(cfg)
+    trainer = within_schedule(cfg.trainer, cfg.optim.epochs)
     n_units = model.geometry.n_units
     batches = EpochBatches(len(data), cfg.optim.batch_size, seed=cfg.seed, group=trainer.accumulate)
     loader = BatchLoader(batches, MaskedWindows(data, n_units, augment=True))
@@ -211,15 +203,9 @@ def pretrain(cfg: PretrainConfig, resume: bool = False) -> Path:
         held_out=_held_out(cfg, n_units, data.state_dict()),
         resume=resume,
         may_change=_MAY_CHANGE,
-        callbacks=[_DataNearDevice(loader, data)],
+        callbacks=[DataNearDevice(loader, data)],
     )
     return Path(cfg.out)
-
-
-def _trainer_config(cfg: PretrainConfig) -> TrainerConfig:
-    """The shared settings with the length of this method's schedule."""
-    wanted = cfg.trainer.max_epochs or cfg.optim.epochs
-    return replace(cfg.trainer, max_epochs=min(wanted, cfg.optim.epochs))
 
 
 def _held_out(cfg: PretrainConfig, n_units: int, state: dict[str, Any]) -> HeldOut | None:
@@ -240,35 +226,9 @@ def _metadata(data: WindowDataset) -> dict[str, Any]:
     content = fingerprint(data.sequence_names, data.window_ids, data.gather(picked).cpu())
     return {
         "method": "hbehavemae",
-        "versions": {
-            "hbehavemae": version("behaviorzoo-hbehavemae"),
-            "torch": str(torch.__version__),
-            "lightning": lightning.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions("hbehavemae"),
         "data_fingerprint": content,
         "data_state": data.state_dict(),
         "training_windows": len(data),
         "training_sequences": len(data.sequence_names),
     }
-
-
-class _DataNearDevice(lightning.Callback):
-    """Keeps the data set on the GPU where it fits, else fetches batches ahead, pinned."""
-
-    def __init__(self, loader: BatchLoader[Any], data: WindowDataset):
-        self.loader = loader
-        self.data = data
-
-    def on_fit_start(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
-        """Decide when the network is on its device and before the first batch is fetched."""
-        if pl_module.device.type != "cuda":
-            return
-        free, _ = torch.cuda.mem_get_info(pl_module.device)
-        if self.data.nbytes <= _SHARE_OF_DEVICE * free:
-            self.data.to(pl_module.device)
-        else:
-            self.loader.prefetch, self.loader.pin_memory = 2, True

@@ -126,6 +126,11 @@ class MetricsLog(lightning.Callback):
         if self._bad_step is not None and (step := int(self._bad_step)) >= 0:
             raise self._not_a_number(trainer, step)
 
+    @property
+    def board(self) -> Any:
+        """The ``SummaryWriter`` of the run; None in all processes but the first."""
+        return self._board
+
     def teardown(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
@@ -193,12 +198,13 @@ class MetricsLog(lightning.Callback):
         if self._file is None:
             return
         step = trainer.global_step
+        tags = cast(TrainingModule, trainer.lightning_module).board_tags
         cells = {"step": str(step), **{name: f"{value:.9g}" for name, value in row.items()}}
         self._file.write(_line([cells.get(name, "") for name in self._columns]))
         # A kill must not take a row that a later checkpoint counts.
         self._file.flush()
         for name, value in row.items():
-            self._board.add_scalar(name, value, step)
+            self._board.add_scalar(tags.get(name, name), value, step)
 
     def _open(self, step: int) -> None:
         # tensorboard costs a second to import: only where something is written.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import lightning
 import torch
@@ -20,15 +21,24 @@ class TrainingModule(lightning.LightningModule):
         grad_norm: Global L2 norm of the latest update's gradients before clipping.
         train_measures: Names that ``training_step`` measures; columns ``train_NAME`` of the log.
         val_measures: Names that :meth:`held_out` returns; columns ``val_NAME``.
+        board_tags: Column -> name in TensorBoard, where that is another.
     """
 
-    train_measures: ClassVar[tuple[str, ...]] = ("loss",)
-    val_measures: ClassVar[tuple[str, ...]] = ("loss",)
+    train_measures: tuple[str, ...] = ("loss",)
+    val_measures: tuple[str, ...] = ("loss",)
+    board_tags: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self) -> None:
         super().__init__()
         self.measured: dict[str, torch.Tensor] = {}
         self.grad_norm: torch.Tensor | None = None
+
+    @property
+    def fused_optimizer(self) -> bool:
+        """Whether the optimiser's fused kernel can be used where this network trains."""
+        # The fused kernel and the gradient scaler of float16 would both unscale the gradients.
+        scaled = self.trainer.precision == "16-mixed"
+        return not scaled and self.device.type in ("cpu", "cuda")
 
     def measure(self, **values: torch.Tensor) -> None:
         """Report scalars of this batch to the logs."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import lightning
+import numpy as np
+import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -20,6 +26,7 @@ from behaviorzoo.checkpoints import (
 )
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
+from behaviorzoo.training.config import TrainerConfig
 
 FINGERPRINT = "data_fingerprint"
 # Keys that say where and how to run, not what to compute. Devices and precision are not among
@@ -93,6 +100,26 @@ def check_data(checkpoint: Path, metadata: Mapping[str, Any]) -> None:
             f"{checkpoint}: cannot resume with other data: the fingerprint was {saved}, now it is "
             f"{given}. Use the data of the first start, or start a new run in another folder"
         )
+
+
+def versions(method: str) -> dict[str, str]:
+    """Versions of what a run was made with, for its metadata.
+
+    Args:
+        method: Import name of the method, also the end of its distribution's name.
+    """
+    return {
+        method: version(f"behaviorzoo-{method.replace('_', '-')}"),
+        "torch": str(torch.__version__),
+        "lightning": lightning.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def within_schedule(cfg: TrainerConfig, epochs: int) -> TrainerConfig:
+    """The trainer settings with ``max_epochs`` no longer than the method's own schedule."""
+    return replace(cfg, max_epochs=min(cfg.max_epochs or epochs, epochs))
 
 
 @rank_zero_only
