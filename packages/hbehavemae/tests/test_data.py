@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.mabe import save_dictionary
+from behaviorzoo.sequence_windows import window_index
 from hbehavemae.data import (
     DataConfig,
     WindowDataset,
@@ -21,7 +22,7 @@ from hbehavemae.data import (
     mabe22,
     open_sequences,
 )
-from hbehavemae.data.windows import edge_padding, pad_edges, window_starts
+from hbehavemae.data.windows import edge_padding, pad_edges
 
 
 def network(window: int, individuals: int = 1, features: int = 72, missing: bool = False):
@@ -37,13 +38,13 @@ def network(window: int, individuals: int = 1, features: int = 72, missing: bool
     window=st.integers(1, 20),
     stride=st.integers(1, 9),
 )
-def test_window_starts_equal_a_plain_loop(lengths, window, stride):
+def test_window_index_equals_a_plain_loop(lengths, window, stride):
     expected = [
         (number, start)
         for number, length in enumerate(lengths)
         for start in range(0, length - window + 1, stride)
     ]
-    assert window_starts(lengths, window, stride).tolist() == [list(pair) for pair in expected]
+    assert window_index(lengths, window, stride).tolist() == [list(pair) for pair in expected]
 
 
 @settings(max_examples=30, deadline=None)

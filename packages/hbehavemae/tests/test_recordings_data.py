@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from behaviorzoo.errors import UserError
+from behaviorzoo.poses.normalise import nan_median
+from behaviorzoo.poses.scalars import expand_pairs
 from behaviorzoo.recordings import make_recording, save_recording
 from hbehavemae.data import (
     AugmentConfig,
@@ -20,8 +22,6 @@ from hbehavemae.data import (
     has_split,
     open_sequences,
 )
-from hbehavemae.data.normalise import nan_median
-from hbehavemae.data.scalars import expand_pairs
 
 KEYPOINTS = ["nose", "left_ear", "right_ear", "tail"]
 
@@ -93,7 +93,7 @@ def test_values_names_and_source_frames_are_kept(two):
 
 
 def test_recordings_are_read_one_at_a_time(two, monkeypatch):
-    from hbehavemae.data import selection
+    from behaviorzoo.poses import selection
 
     data, model, read = config(two), network(8, 2, 8), []
     state = build_training_data(data, model).state_dict()

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
-from behaviorzoo.errors import UserError, suggest
+from behaviorzoo.errors import UserError
+from behaviorzoo.poses.config import PoseConfig, too_small, wrong_choices
+from behaviorzoo.poses.config import described as _help
+from behaviorzoo.poses.selection import PAD
 
 DatasetName = Literal["shot7m2", "mabe22", "hbabel", "recordings"]
 Compat = Literal["none", "upstream"]
-MissingPolicy = Literal["keep", "interpolate", "error"]
-Normalisation = Literal["none", "arena", "zscore", "centroid", "egocentric", "window"]
-Feature = Literal["positions", "velocities", "distances", "speeds"]
-
-
-def _help(text: str) -> dict[str, str]:
-    """Metadata of a field: what ``--help`` prints."""
-    return {"help": text}
 
 
 @dataclass
@@ -52,24 +46,18 @@ class AugmentConfig:
 
 
 @dataclass
-class DataConfig:
-    """Where the data are and what is done to them before they reach the network."""
+class DatasetConfig:
+    """Which kind of data; the first thing that a configuration says."""
 
     dataset: DatasetName = field(
         default="recordings", metadata=_help("shot7m2 | mabe22 | hbabel | recordings")
     )
-    path: str | list[str] = field(
-        default="",
-        metadata=_help(
-            "file, folder or glob of the data (recordings: .nc files of `behaviorzoo import`)"
-        ),
-    )
-    test_path: str | list[str] | None = field(
-        default=None,
-        metadata=_help(
-            "data of the test split; empty = beside the training data by the benchmark's names"
-        ),
-    )
+
+
+@dataclass
+class DataConfig(PoseConfig, DatasetConfig):
+    """Where the data are and what is done to them before they reach the network."""
+
     window: int | None = field(
         default=None,
         metadata=_help("frames in one window; empty = that of the model, else it must equal it"),
@@ -119,26 +107,6 @@ class DataConfig:
         ),
     )
 
-    recordings: list[str] = field(
-        default_factory=list,
-        metadata=_help("recordings: names or patterns to use; empty = all found"),
-    )
-    exclude: list[str] = field(
-        default_factory=list, metadata=_help("recordings: names or patterns to leave out")
-    )
-    keypoints: list[str] = field(
-        default_factory=list,
-        metadata=_help("recordings: key points in order; empty = all of the files"),
-    )
-    individuals: list[str] = field(
-        default_factory=list, metadata=_help("recordings: individuals by name; empty = all")
-    )
-    max_individuals: int | None = field(
-        default=None,
-        metadata=_help(
-            "recordings: rows for this many individuals (fewer: missing; more: most seen ones)"
-        ),
-    )
     groups: dict[str, list[str]] = field(
         default_factory=dict,
         metadata=_help(
@@ -148,85 +116,6 @@ class DataConfig:
     pad_groups: bool = field(
         default=False,
         metadata=_help("recordings: fill smaller groups with points that are always missing"),
-    )
-    min_confidence: float = field(
-        default=0.0, metadata=_help("recordings: points less confident than this are missing")
-    )
-    missing: MissingPolicy = field(
-        default="keep",
-        metadata=_help(
-            "recordings: missing points: keep (model.missing=true) | interpolate | error"
-        ),
-    )
-    max_gap: int | None = field(
-        default=None,
-        metadata=_help("recordings: longest gap in frames that missing=interpolate closes"),
-    )
-    min_observed: float = field(
-        default=0.0,
-        metadata=_help(
-            "recordings: training windows with a smaller share of observed values are left out"
-        ),
-    )
-    allow_unseen: bool = field(
-        default=False, metadata=_help("recordings: accept files in which a key point is never seen")
-    )
-    normalisation: Normalisation = field(
-        default="arena",
-        metadata=_help(
-            "recordings: none | arena (centre and size of the space used) | zscore (per axis) | "
-            "centroid (per frame) | egocentric (position and heading, per frame) | window "
-            "(median)"
-        ),
-    )
-    clip: float | None = field(
-        default=None,
-        metadata=_help(
-            "recordings: normalised values beyond +-clip are set to it (jumps of the tracker)"
-        ),
-    )
-    axis: list[str] = field(
-        default_factory=list,
-        metadata=_help(
-            "recordings: normalisation=egocentric: [rear, front] key points of the body axis"
-        ),
-    )
-    reference: str | None = field(
-        default=None,
-        metadata=_help(
-            "recordings: individual whose centroid or axis counts for all; empty = each its own"
-        ),
-    )
-    features: list[Feature] = field(
-        default_factory=lambda: ["positions"],
-        metadata=_help(
-            "recordings: positions, velocities, distances (of the pairs below), speeds; the last "
-            "two depend neither on place nor on heading, and can stand alone"
-        ),
-    )
-    distances_within: list[list[str]] = field(
-        default_factory=list,
-        metadata=_help(
-            "recordings: pairs of key points of one individual, such as [[nose, tail_base]]; "
-            "* is every key point: [['*', '*']] is all pairs"
-        ),
-    )
-    distances_between: list[list[str]] = field(
-        default_factory=list,
-        metadata=_help(
-            "recordings: pairs [own key point, that of the nearest other individual]; * is every "
-            "key point"
-        ),
-    )
-    log_distances: bool = field(
-        default=False,
-        metadata=_help(
-            "recordings: distances and speeds enter as log(1 + value / typical value): touching "
-            "or not counts more than far or very far"
-        ),
-    )
-    velocity_frames: int = field(
-        default=1, metadata=_help("recordings: frames over which velocities and speeds are taken")
     )
     augment: AugmentConfig = field(
         default_factory=AugmentConfig,
@@ -239,56 +128,59 @@ class DataConfig:
         Raises:
             UserError: All problems in one line.
         """
-        problems = [*self._choices(), *self._numbers(), *self._combinations()]
-        if problems:
-            raise UserError("data: " + "; ".join(problems))
-
-    def _choices(self) -> list[str]:
-        problems = []
-        for key, choices in (
-            ("dataset", DatasetName),
-            ("compat", Compat),
-            ("missing", MissingPolicy),
-            ("normalisation", Normalisation),
-        ):
-            value = getattr(self, key)
-            if value not in get_args(choices):
-                problems.append(f"data.{key}={value}: {suggest(value, get_args(choices))}")
-        problems += [
-            f"data.features={name}: {suggest(name, get_args(Feature))}"
-            for name in self.features
-            if name not in get_args(Feature)
+        choices = {"dataset": DatasetName, "compat": Compat}
+        problems = [
+            *wrong_choices(self, choices),
+            *too_small(self, ("sliding_window", "sampling_rate", "window")),
+            *self._augment_problems(),
         ]
-        return problems
-
-    def _numbers(self) -> list[str]:
-        problems = []
-        for key in (
-            "sliding_window",
-            "sampling_rate",
-            "window",
-            "max_individuals",
-            "max_gap",
-            "velocity_frames",
-        ):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                problems.append(f"data.{key}={value} must be at least 1")
-        shares = {"min_observed": self.min_observed, "min_confidence": self.min_confidence}
-        for key in ("rotation", "reflection", "noise", "swap_individuals"):
-            shares[f"augment.{key}"] = getattr(self.augment, key)
-        for key, value in shares.items():
-            if not 0 <= value <= 1:
-                problems.append(f"data.{key}={value} must lie between 0 and 1")
-        return problems
-
-    def _combinations(self) -> list[str]:
-        if self.dataset != "recordings":
-            return [
+        if self.dataset == "recordings":
+            problems += [*self.pose_problems(), *self._recording_problems()]
+        else:
+            problems += [
                 f"data.{key} applies to recordings only, not to data.dataset={self.dataset}"
                 for key in ("keypoints", "individuals", "groups", "distances_within")
                 if getattr(self, key)
             ]
+        if problems:
+            raise UserError("data: " + "; ".join(problems))
+
+    def wanted_keypoints(self) -> list[str]:
+        """Key points that the user names, in the order of the groups; empty = all of the files.
+
+        Raises:
+            UserError: A key point in two groups, or groups and ``keypoints`` that disagree.
+        """
+        if not self.groups:
+            return super().wanted_keypoints()
+        members = [name for names in self.groups.values() for name in names]
+        twice = sorted({name for name in members if members.count(name) > 1})
+        if twice:
+            raise UserError(f"data.groups: key point {twice[0]!r} is in more than one place")
+        odd = sorted(set(self.keypoints) ^ set(members)) if self.keypoints else []
+        if odd:
+            raise UserError(
+                f"data.keypoints and data.groups differ in {', '.join(odd)}; leave data.keypoints "
+                "empty, the groups say it all"
+            )
+        return [name for names in self.padded_groups().values() for name in names]
+
+    def padded_groups(self) -> dict[str, tuple[str, ...]]:
+        """Groups as they stand on the feature axis, filled up where ``pad_groups`` says so."""
+        largest = max((len(members) for members in self.groups.values()), default=0)
+        return {
+            name: (*members, *[PAD] * (largest - len(members) if self.pad_groups else 0))
+            for name, members in self.groups.items()
+        }
+
+    def _augment_problems(self) -> list[str]:
+        return [
+            f"data.augment.{key}={value} must lie between 0 and 1"
+            for key in ("rotation", "reflection", "noise", "swap_individuals")
+            if not 0 <= (value := getattr(self.augment, key)) <= 1
+        ]
+
+    def _recording_problems(self) -> list[str]:
         problems = []
         if self.data_augment:
             problems.append(
@@ -297,32 +189,10 @@ class DataConfig:
             )
         if self.sampling_rate != 1:
             problems.append("data.sampling_rate is for mabe22 only; import with another frame rate")
-        if not self.features:
-            problems.append("data.features is empty: choose at least one kind of feature")
         if self.groups and not {"positions", "velocities"} & set(self.features):
             problems.append("data.groups needs data.features with positions or velocities")
-        if self.normalisation == "egocentric" and len(self.axis) != 2:
-            problems.append(
-                f"data.normalisation=egocentric needs data.axis=[rear, front], two key points, "
-                f"got {len(self.axis)}"
-            )
         if self.normalisation in ("egocentric", "zscore") and self.augment.rotation:
             problems.append(
                 f"data.augment.rotation has no sense with data.normalisation={self.normalisation}"
             )
-        if self.clip is not None and self.clip <= 0:
-            problems.append(f"data.clip={self.clip:g} must be positive")
-        if self.missing == "interpolate" and self.max_gap is None:
-            problems.append("data.missing=interpolate needs data.max_gap in frames")
-        pairs = _bad_pairs(self.distances_within) + _bad_pairs(self.distances_between)
-        problems += [f"distances need pairs of two key points, got {pair}" for pair in pairs]
-        if "distances" in self.features and not (self.distances_within or self.distances_between):
-            problems.append(
-                "data.features has distances: name the pairs in data.distances_within or "
-                "data.distances_between"
-            )
         return problems
-
-
-def _bad_pairs(pairs: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [list(pair) for pair in pairs if len(pair) != 2]

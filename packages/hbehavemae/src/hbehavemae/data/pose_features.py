@@ -1,9 +1,7 @@
-"""From stored coordinates of recordings to the network's input, in batched torch.
+"""From stored coordinates of recordings to this network's input, in batched torch.
 
-What is stored for every frame and individual is (K + A, C): the key points and the anchors of the
-normalisation, each with its position and, on request, its velocity. Augmentations work on
-that; :class:`PoseFeatures` makes the input of it. The same object serves training windows, whole
-recordings and later embedding runs, so that they cannot differ.
+Every place along the key point axis of the network has equally many values. Distances and speeds
+therefore enter packed into pseudo key points.
 
 Legend: B windows, T frames, I individuals, K key points, A anchors, D coordinates, C channels of
 a key point (D, or 2 D with velocities), n scalars (distances, speeds), P of them packed,
@@ -14,42 +12,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from behaviorzoo.errors import UserError, suggest
+from behaviorzoo.poses.features import PoseFeatures
+from behaviorzoo.poses.normalise import window_centred
 from hbehavemae.data.config import DataConfig
-from hbehavemae.data.normalise import (
-    Statistics,
-    align,
-    anchor_points,
-    fit_center_scale,
-    fit_space,
-    spread,
-    window_centred,
-)
-from hbehavemae.data.scalars import between, expand_pairs, moments, speeds, typical, within
-from hbehavemae.data.selection import PAD, Selection, groups_of
 
 
 @dataclass(frozen=True)
-class PoseFeatures:
-    """How stored coordinates become network input.
+class TokenFeatures(PoseFeatures):
+    """Features laid out for the network's tokens.
 
     Attributes:
-        config: Normalisation and features.
+        config: Normalisation, features and groups.
         selection: Names of the axes.
         statistics: Fitted numbers; None only while they are being fitted.
     """
 
     config: DataConfig
-    selection: Selection
-    statistics: Statistics | None = None
-
-    @property
-    def keypoints(self) -> int:
-        """Key points K, padding included."""
-        return len(self.selection.keypoints)
 
     @property
     def channels(self) -> int:
@@ -62,185 +42,50 @@ class PoseFeatures:
         return len({"positions", "velocities"} & set(self.config.features))
 
     @property
-    def scalars(self) -> int:
-        """Distances and speeds n of one individual, before packing."""
-        speeds = self.keypoints if "speeds" in self.config.features else 0
-        if "distances" not in self.config.features:
-            return speeds
-        return len(self._pairs_within()) + len(self._pairs_between()) + speeds
-
-    @property
     def packed(self) -> int:
         """Pseudo key points P: C scalars each, as many as fill whole groups."""
-        group = max((len(names) for names in groups_of(self.config).values()), default=1)
-        return -(-self.scalars // (self.channels * group)) * group
+        group = max((len(names) for names in self.config.padded_groups().values()), default=1)
+        return -(-self.n_scalars // (self.channels * group)) * group
 
     def names(self) -> tuple[str, ...]:
         """Names along the key point axis of the input, (K + P)."""
         if not self._vectors:
-            return self._scalar_names()
+            return self.scalar_names()
         kinds = "_".join(f for f in self.config.features if f in ("distances", "speeds"))
         return (*self.selection.keypoints, *(f"{kinds}_{n + 1}" for n in range(self.packed)))
 
-    def _scalar_names(self) -> tuple[str, ...]:
-        points, names = self.selection.keypoints, []
-        if "distances" in self.config.features:
-            names += [f"{points[a]} to {points[b]}" for a, b in self._pairs_within()]
-            names += [f"{points[a]} to other's {points[b]}" for a, b in self._pairs_between()]
-        if "speeds" in self.config.features:
-            names += [f"speed of {point}" for point in points]
-        return tuple(names)
-
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Groups along the key point axis of the input; distances are groups of their own."""
-        groups = groups_of(self.config)
+        groups = self.config.padded_groups()
         size = max((len(names) for names in groups.values()), default=0)
         extra = self.names()[self.keypoints :]
         for number, start in enumerate(range(0, len(extra), size) if size else ()):
             groups[f"distance_group_{number + 1}"] = extra[start : start + size]
         return groups
 
-    def store(self, positions: np.ndarray, fps: float) -> np.ndarray:
-        """Frames as they are kept in memory.
-
-        Args:
-            positions: float32 (T, I, K, D).
-            fps: Frames per second; velocities are per second.
-
-        Returns:
-            float32 (T, I, K + A, C).
-        """
-        anchors = anchor_points(positions, self.config.normalisation, self._axis())
-        points = np.concatenate([positions, anchors], axis=2)
-        if not {"velocities", "speeds"} & set(self.config.features):
-            return points
-        moving = _velocities(points, fps, self.config.velocity_frames)
-        return np.concatenate([points, moving], axis=-1)
-
-    def fit(self, stored: list[np.ndarray], window: int) -> Statistics:
-        """Statistics of training recordings (T, I, K + A, C)."""
-        D, K = self.selection.dimensions, self.keypoints
-        positions = [frames[..., :K, :D] for frames in stored]
-        middle, extent = fit_space(positions)
-        aligned, velocities, scalars = [], [], []
-        for frames in stored:
-            here, moving = self._aligned(torch.from_numpy(frames))
-            aligned.append(here.numpy())
-            velocities.append(moving.numpy())
-            scalars.append(self._scalars(torch.from_numpy(frames)).flatten(0, 1).numpy())
-        center, scale = fit_center_scale(self.config.normalisation, positions, aligned, window)
-        has_velocities = "velocities" in self.config.features
-        values = np.concatenate(scalars)
-        unit = typical(values) if self.config.log_distances else np.ones(values.shape[-1])
-        mean, deviation = moments(np.log1p(values / unit) if self.config.log_distances else values)
-        return Statistics(
-            middle=middle.tolist(),
-            extent=extent,
-            center=center.tolist(),
-            scale=scale.tolist(),
-            velocity_scale=spread(velocities) if has_velocities else 1.0,
-            distance_mean=mean.tolist(),
-            distance_scale=deviation.tolist(),
-            distance_unit=unit.tolist(),
-        )
-
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Stored frames (..., T, I, K + A, C) -> network input (..., T, I, F)."""
-        fitted = self.statistics
-        assert fitted is not None
-        positions, velocities = self._aligned(x)
-        positions = (positions - x.new_tensor(fitted.center)) / x.new_tensor(fitted.scale)
-        vectors = {"positions": positions, "velocities": velocities / fitted.velocity_scale}
-        parts = [vectors[name] for name in vectors if name in self.config.features]
-        points = torch.cat(parts, dim=-1) if parts else positions[..., :0, :1]
+        points = self.vectors(x) if self._vectors else x[..., :0, :1]
         if self.packed:
-            points = torch.cat([points, self._pack(self._scalars(x), fitted)], dim=-2)
+            points = torch.cat([points, self._pack(self.scalars(x))], dim=-2)
         # Windows are centred first where they are, or the clip would depend on the place.
         centred_later = self.config.normalisation == "window"
-        return points.flatten(-2) if centred_later else self._clipped(points.flatten(-2))
+        return points.flatten(-2) if centred_later else self.clipped(points.flatten(-2))
 
     def centre_windows(self, x: torch.Tensor) -> torch.Tensor:
         """Network input (B, T, I, F) with the positions relative to the window's median point."""
         D, K = self.selection.dimensions, self.keypoints
         if "positions" not in self.config.features:
-            return self._clipped(x)
+            return self.clipped(x)
         points = x.unflatten(-1, (-1, self.channels)).clone()
         points[..., :K, :D] = window_centred(points[..., :K, :D])
-        return self._clipped(points.flatten(-2))
+        return self.clipped(points.flatten(-2))
 
-    def _clipped(self, x: torch.Tensor) -> torch.Tensor:
-        limit = self.config.clip
-        return x if limit is None else x.clamp(-limit, limit)  # NaN stays NaN
-
-    def _aligned(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Positions and velocities (..., I, K, D) relative to the anchors; velocities may be 0."""
-        D, K = self.selection.dimensions, self.keypoints
-        points, anchors = x[..., :K, :], x[..., K:, :D]
-        if points.shape[-1] == D:  # no velocities: an empty one that can still be joined
-            positions, _ = align(points, points, anchors, self._reference())
-            return positions, points[..., :0]
-        return align(points[..., :D], points[..., D:], anchors, self._reference())
-
-    def _scalars(self, x: torch.Tensor) -> torch.Tensor:
-        """Distances within, then to the nearest other individual, then speeds: (..., I, n)."""
-        D, K = self.selection.dimensions, self.keypoints
-        positions = x[..., :K, :D]
-        columns = [positions[..., :0, 0]]
-        if "distances" in self.config.features:
-            columns += [within(positions, self._pairs_within())]
-            columns += [between(positions, self._pairs_between())]
-        if "speeds" in self.config.features:
-            columns += [speeds(x[..., :K, D:])]
-        return torch.cat(columns, dim=-1)
-
-    def _pack(self, scalars: torch.Tensor, fitted: Statistics) -> torch.Tensor:
+    def _pack(self, scalars: torch.Tensor) -> torch.Tensor:
         """Standardised scalars (..., I, n) as pseudo key points (..., I, P, C).
 
         The places that are left over repeat the scalars from the first one on.
         """
-        if self.config.log_distances:
-            scalars = torch.log1p(scalars / scalars.new_tensor(fitted.distance_unit))
-        mean = scalars.new_tensor(fitted.distance_mean)
-        standard = (scalars - mean) / scalars.new_tensor(fitted.distance_scale)
         places = torch.arange(self.packed * self.channels, device=scalars.device)
-        repeated = standard[..., places % self.scalars]
+        repeated = scalars[..., places % self.n_scalars]
         return repeated.unflatten(-1, (self.packed, self.channels))
-
-    def _axis(self) -> list[int]:
-        if self.config.normalisation != "egocentric":
-            return []
-        return [self._column(name) for name in self.config.axis]
-
-    def _reference(self) -> int | None:
-        name = self.config.reference
-        if name is None:
-            return None
-        if name not in self.selection.individuals:
-            hint = suggest(name, self.selection.individuals)
-            raise UserError(f"data.reference={name}: no such individual; {hint}")
-        return self.selection.individuals.index(name)
-
-    def _pairs_within(self) -> list[tuple[int, int]]:
-        return self._pairs(self.config.distances_within, ordered=False)
-
-    def _pairs_between(self) -> list[tuple[int, int]]:
-        return self._pairs(self.config.distances_between, ordered=True)
-
-    def _pairs(self, pairs: list[list[str]], *, ordered: bool) -> list[tuple[int, int]]:
-        names = [name for name in self.selection.keypoints if name != PAD]
-        found = expand_pairs(pairs, names, ordered=ordered)
-        return [(self._column(first), self._column(second)) for first, second in found]
-
-    def _column(self, name: str) -> int:
-        if name not in self.selection.keypoints or name == PAD:
-            hint = suggest(name, (k for k in self.selection.keypoints if k != PAD))
-            raise UserError(f"data: key point {name!r} is not among those used; {hint}")
-        return self.selection.keypoints.index(name)
-
-
-def _velocities(points: np.ndarray, fps: float, frames: int) -> np.ndarray:
-    """Change since ``frames`` frames before, per second; the first frames take that of the next."""
-    if len(points) <= frames:
-        return np.where(np.isnan(points), np.nan, 0).astype(np.float32)
-    change = (points[frames:] - points[:-frames]) * np.float32(fps / frames)
-    return np.concatenate([np.repeat(change[:1], frames, axis=0), change])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,46 +11,27 @@ import numpy as np
 import torch
 
 from behaviorzoo.errors import UserError, suggest
+from behaviorzoo.poses.normalise import Statistics
+from behaviorzoo.poses.selection import PAD, Selection, choose, recording_files
+from behaviorzoo.poses.stored import (
+    StoredRecording,
+    check_between,
+    fitted_state,
+    frame_rate_notes,
+    observed_windows,
+    read_recording,
+)
+from behaviorzoo.sequence_windows import window_index
 from hbehavemae.augment.recordings import RecordingAugment
 from hbehavemae.data.benchmark_files import Split
 from hbehavemae.data.config import DataConfig
-from hbehavemae.data.normalise import Statistics
-from hbehavemae.data.pose_features import PoseFeatures
-from hbehavemae.data.selection import (
-    PAD,
-    Selection,
-    check_complete,
-    check_seen,
-    choose,
-    read_positions,
-    recording_files,
-)
+from hbehavemae.data.pose_features import TokenFeatures
 from hbehavemae.data.sequences import FeatureSequence, Sequences
 from hbehavemae.data.shapes import DataShape
-from hbehavemae.data.windows import WindowDataset, window_starts
+from hbehavemae.data.windows import WindowDataset
 
 if TYPE_CHECKING:
     from hbehavemae.model import ModelConfig
-
-log = logging.getLogger("hbehavemae")
-
-
-class StoredRecording(NamedTuple):
-    """One recording as it is kept in memory.
-
-    Attributes:
-        name: Name of the recording.
-        first_frame: The source's number of the first frame.
-        fps: Frames per second.
-        frames: float32 (T, I, K + A, C), see :mod:`hbehavemae.data.pose_features`.
-        observed: Share of the chosen points that is seen in each frame, (T,).
-    """
-
-    name: str
-    first_frame: int
-    fps: float
-    frames: np.ndarray
-    observed: np.ndarray
 
 
 def shape(config: DataConfig) -> DataShape:
@@ -59,18 +39,18 @@ def shape(config: DataConfig) -> DataShape:
     from behaviorzoo.recordings import load_recording
 
     file = recording_files(config, "train")[0]
-    features = PoseFeatures(config, choose(config, file, {}))
+    features = TokenFeatures(config, choose(config, file, {}))
     return _shape(features, float(load_recording(file).attrs["fps"]))
 
 
 def trained_shape(config: DataConfig, state: Mapping[str, Any]) -> DataShape:
     """Axes of the data that a run was trained on; no file is read."""
     names = tuple(state["keypoints"]), tuple(state["individuals"])
-    features = PoseFeatures(_as_trained(config, state), Selection(*names, state["dimensions"]))
+    features = TokenFeatures(_as_trained(config, state), Selection(*names, state["dimensions"]))
     return _shape(features, float(state["fps"]))
 
 
-def _shape(features: PoseFeatures, fps: float) -> DataShape:
+def _shape(features: TokenFeatures, fps: float) -> DataShape:
     return DataShape(
         features.names(),
         features.selection.individuals,
@@ -99,7 +79,8 @@ def training_data(
     fitted = _fitted(config, model, state, split)
     config, features, window = fitted.config, fitted.features, model.input_size[0]
     augment = _augment(features) if split == "train" and config.augment.active else None
-    usable, dropped = _usable(fitted.recordings, window, config)
+    ids = window_index([len(r.frames) for r in fitted.recordings], window, config.sliding_window)
+    usable, dropped = observed_windows(fitted.recordings, ids, window, config.min_observed)
     # Features of swapped individuals are swapped features: then they are computed only once.
     raw = augment is not None and not (augment.only_swaps and config.reference is None)
     stored = [r.frames if raw else _input(features, r.frames) for r in fitted.recordings]
@@ -118,7 +99,7 @@ def training_data(
         usable=usable,
         state=fitted.state,
     )
-    data.notes += [*_frame_rates(fitted.recordings, fitted.state), *dropped]
+    data.notes += [*frame_rate_notes(fitted.recordings, fitted.state), *dropped]
     return data
 
 
@@ -138,10 +119,11 @@ def sequences(
     config = _as_trained(config, state)
     files = recording_files(config, split)
     features = _features(config, files[0], state)
+    gaps_refused = _gaps_refused(config, model)
 
     def load(index: int) -> FeatureSequence:
-        recording = read_recording(files[index], features, config, model)
-        _frame_rates([recording], state)
+        recording = read_recording(files[index], features, gaps_refused=gaps_refused)
+        frame_rate_notes([recording], state)
         values = _input(features, recording.frames)
         return FeatureSequence(recording.name, recording.first_frame, values)
 
@@ -149,37 +131,14 @@ def sequences(
     return Sequences([file.stem for file in files], load, transform)
 
 
-def read_recording(
-    file: Path, features: PoseFeatures, config: DataConfig, model: ModelConfig
-) -> StoredRecording:
-    """Read one recording and check that the network can take it.
-
-    Raises:
-        UserError: Names the file, the key point, the share missing and what to do.
-    """
-    selection = features.selection
-    ds, positions = read_positions(file, selection, config)
-    check_seen(file, positions, selection, config)
-    if config.missing == "error":
-        check_complete(file, positions, selection, "data.missing=error: choose keep or interpolate")
-    elif not model.missing:
-        closed = "longer gaps remain" if config.missing == "interpolate" else "none were filled"
-        check_complete(
-            file,
-            positions,
-            selection,
-            f"the network takes no missing points and {closed}: set model.missing=true, raise "
-            "data.missing=interpolate data.max_gap=..., or leave the point out (data.keypoints)",
-        )
-    _check_axis(file, positions, features)
-    fps = float(ds.attrs["fps"])
-    real = [name != PAD for name in selection.keypoints]
-    return StoredRecording(
-        file.stem,
-        int(ds["time"].to_numpy()[0]),
-        fps,
-        features.store(positions, fps),
-        (~np.isnan(positions[:, :, real, 0])).mean((1, 2)),
+def _gaps_refused(config: DataConfig, model: ModelConfig) -> str:
+    """Why this network cannot take missing points; empty = it can."""
+    if model.missing:
+        return ""
+    closed = "longer gaps remain" if config.missing == "interpolate" else "none were filled"
+    return (
+        f"the network takes no missing points and {closed}: set model.missing=true, raise "
+        "data.missing=interpolate data.max_gap=..., or leave the point out (data.keypoints)"
     )
 
 
@@ -187,7 +146,7 @@ class _Fitted(NamedTuple):
     """Recordings with the features that fit them, and the state to store."""
 
     config: DataConfig
-    features: PoseFeatures
+    features: TokenFeatures
     recordings: list[StoredRecording]
     state: dict[str, Any]
 
@@ -200,31 +159,20 @@ def _fitted(
     if config.include_test_data and split == "train":
         files += recording_files(config, "test")
     features = _features(config, files[0], state)
-    recordings = [read_recording(file, features, config, model) for file in files]
+    gaps_refused = _gaps_refused(config, model)
+    recordings = [read_recording(f, features, gaps_refused=gaps_refused) for f in files]
     if not state:
         statistics = features.fit([r.frames for r in recordings], model.input_size[0])
         features = replace(features, statistics=statistics)
-        state = _state(features, recordings)
+        state = fitted_state(features, recordings)
     return _Fitted(config, features, recordings, dict(state))
 
 
-def _features(config: DataConfig, file: Path, state: Mapping[str, Any]) -> PoseFeatures:
+def _features(config: DataConfig, file: Path, state: Mapping[str, Any]) -> TokenFeatures:
     selection = choose(config, file, state)
-    _check_between(config, selection)
+    check_between(config, selection)
     statistics = Statistics(**state["statistics"]) if state else None
-    return PoseFeatures(config, selection, statistics)
-
-
-def _state(features: PoseFeatures, recordings: Sequence[StoredRecording]) -> dict[str, Any]:
-    assert features.statistics is not None
-    selection = features.selection
-    return {
-        "keypoints": list(selection.keypoints),
-        "individuals": list(selection.individuals),
-        "dimensions": selection.dimensions,
-        "fps": recordings[0].fps,
-        "statistics": features.statistics.to_dict(),
-    }
+    return TokenFeatures(config, selection, statistics)
 
 
 def _as_trained(config: DataConfig, state: Mapping[str, Any]) -> DataConfig:
@@ -234,79 +182,12 @@ def _as_trained(config: DataConfig, state: Mapping[str, Any]) -> DataConfig:
     return replace(config, keypoints=[name for name in state["keypoints"] if name != PAD])
 
 
-def _input(features: PoseFeatures, frames: np.ndarray) -> np.ndarray:
+def _input(features: TokenFeatures, frames: np.ndarray) -> np.ndarray:
     """Network input float32 (T, I, F) of stored frames."""
     return features(torch.from_numpy(frames)).numpy()
 
 
-def _usable(
-    recordings: Sequence[StoredRecording], window: int, config: DataConfig
-) -> tuple[np.ndarray, list[str]]:
-    """Which windows have enough observed points to learn from, and a note on the others."""
-    ids = window_starts([len(r.frames) for r in recordings], window, config.sliding_window)
-    share = np.zeros(len(ids))
-    for number, recording in enumerate(recordings):
-        total = np.concatenate([[0.0], np.cumsum(recording.observed)])
-        mine = ids[:, 0] == number
-        starts = ids[mine, 1]
-        share[mine] = (total[starts + window] - total[starts]) / window
-    # Half a point in the window tells "nothing observed" from rounding of the running sums.
-    usable = share >= max(config.min_observed - 1e-9, 1e-6)
-    dropped = int((~usable).sum())
-    if not dropped or not usable.any():
-        return usable, []
-    note = (
-        f"{dropped} of {len(ids)} windows have fewer than {max(config.min_observed, 0):.0%} of "
-        "their points observed (or none at all) and are not used for training"
-    )
-    log.warning(note)
-    return usable, [note]
-
-
-def _frame_rates(recordings: Sequence[StoredRecording], state: Mapping[str, Any]) -> list[str]:
-    """A note where recordings run at another frame rate than the training recordings."""
-    odd = {r.name: r.fps for r in recordings if abs(r.fps - state["fps"]) > 1e-6 * state["fps"]}
-    if not odd:
-        return []
-    listed = ", ".join(f"{name} {fps:g}" for name, fps in list(odd.items())[:5])
-    note = (
-        f"frame rates differ: {listed}{', ...' if len(odd) > 5 else ''} against {state['fps']:g} "
-        "frames/s; a window of equally many frames spans another time there"
-    )
-    log.warning(note)
-    return [note]
-
-
-def _check_between(config: DataConfig, selection: Selection) -> None:
-    if config.distances_between and len(selection.individuals) < 2:
-        raise UserError(
-            "data.distances_between needs two or more individuals, the recordings have "
-            f"{len(selection.individuals)}; use data.distances_within"
-        )
-
-
-def _check_axis(file: Path, positions: np.ndarray, features: PoseFeatures) -> None:
-    """The body axis must be seen at least once in every individual that is seen."""
-    config, selection = features.config, features.selection
-    if config.normalisation != "egocentric":
-        return
-    seen = ~np.isnan(positions[..., 0])  # (T, I, K)
-    for name in config.axis:
-        if name not in selection.keypoints:
-            hint = suggest(name, selection.keypoints)
-            raise UserError(f"{file}: data.axis names {name!r}, not among the key points; {hint}")
-        column = selection.keypoints.index(name)
-        for row, individual in enumerate(selection.individuals):
-            needed = seen[:, row].any() and config.reference in (None, individual)
-            if needed and not seen[:, row, column].any():
-                raise UserError(
-                    f"{file}: {name} of {individual} is never seen (100 % of {len(positions)} "
-                    "frames missing), so its body axis is unknown; choose other key points for "
-                    f"data.axis, or leave the file out with data.exclude=[{file.stem}]"
-                )
-
-
-def _augment(features: PoseFeatures) -> RecordingAugment:
+def _augment(features: TokenFeatures) -> RecordingAugment:
     config, fitted = features.config.augment, features.statistics
     assert fitted is not None
     return RecordingAugment(
@@ -321,7 +202,7 @@ def _augment(features: PoseFeatures) -> RecordingAugment:
     )
 
 
-def _mirrored(features: PoseFeatures) -> tuple[int, ...]:
+def _mirrored(features: TokenFeatures) -> tuple[int, ...]:
     """Stored point that takes the place of each one in a mirror image, anchors included."""
     names = list(features.selection.keypoints)
     pairs = features.config.augment.mirror_pairs

@@ -6,16 +6,18 @@ I individuals, K key points, D coordinates, F features of an individual in one f
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from behaviorzoo.errors import UserError
-
-log = logging.getLogger("hbehavemae")
+from behaviorzoo.sequence_windows import (
+    check_some_window,
+    gather_windows,
+    note_short_sequences,
+    window_index,
+)
 
 Augment = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Stored windows (B, T, I, ...) and seeds (B,) int64 -> changed windows of the same shape."""
@@ -39,26 +41,6 @@ def pad_edges(sequence: np.ndarray, front: int, behind: int) -> np.ndarray:
     return np.pad(sequence, width, mode="edge")
 
 
-def window_starts(lengths: Sequence[int], window: int, stride: int) -> np.ndarray:
-    """All windows of sequences, sequence by sequence, starts ascending.
-
-    Args:
-        lengths: Frames of each sequence (as stored, padding included).
-        window: Frames of one window.
-        stride: Frames between two starts.
-
-    Returns:
-        int64 (n, 2): index of the sequence, first frame in it. A sequence shorter than the
-        window has none.
-    """
-    counts = np.maximum((np.asarray(lengths, dtype=np.int64) - window) // stride + 1, 0)
-    sequence = np.repeat(np.arange(len(counts)), counts)
-    # Position of each window among those of its own sequence.
-    first = np.cumsum(counts) - counts
-    order = np.arange(counts.sum()) - np.repeat(first, counts)
-    return np.stack([sequence, order * stride], axis=1).astype(np.int64)
-
-
 class WindowDataset:
     """Windows of many sequences, gathered a batch at a time at the speed of a memory copy.
 
@@ -74,7 +56,7 @@ class WindowDataset:
         stride: Frames between the starts of two windows.
         augment: Random change of gathered windows, drawn from a seed per window.
         finish: Turns gathered (and augmented) windows into network input; none = they are it.
-        usable: Which windows of ``window_starts`` to keep, boolean (n,); none = all.
+        usable: Which windows of ``window_index`` to keep, boolean (n,); none = all.
         state: What an embedding run must know of the training data, see :meth:`state_dict`.
 
     Raises:
@@ -104,12 +86,11 @@ class WindowDataset:
         lengths = [len(sequence) for sequence in sequences]
         self.sequence_names = list(names)
         self.window = window
-        self.notes: list[str] = _report_short(self.sequence_names, lengths, window)
-        self.window_ids = window_starts(lengths, window, stride)
+        check_some_window(self.sequence_names, lengths, window, usable)
+        self.notes: list[str] = note_short_sequences(self.sequence_names, lengths, window)
+        self.window_ids = window_index(lengths, window, stride)
         if usable is not None:
             self.window_ids = self.window_ids[usable]
-        if not len(self.window_ids):
-            raise UserError(_no_window(self.sequence_names, lengths, window, usable))
         self._augment = augment
         self._finish = finish
         self._state = dict(state or {})
@@ -170,13 +151,7 @@ class WindowDataset:
     def gather(self, indices: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Windows as they are stored, before augmentation and ``finish``: (B, T, I, ...)."""
         index = torch.as_tensor(indices, dtype=torch.int64, device=self.device)
-        starts = self._starts[index]
-        frame = self._frames[0].numel()
-        # Row n of this view is the T frames from frame n on; rows overlap, nothing is copied.
-        windows = self._frames.view(-1).as_strided(
-            (len(self._frames) - self.window + 1, self.window * frame), (frame, 1)
-        )
-        return windows.index_select(0, starts).view(-1, self.window, *self._frames.shape[1:])
+        return gather_windows(self._frames, self._starts[index], self.window)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values with which ``open_sequences`` treats other data alike.
@@ -184,37 +159,3 @@ class WindowDataset:
         They go into the checkpoint's metadata. Empty for the benchmarks, which need none.
         """
         return dict(self._state)
-
-
-def _report_short(names: Sequence[str], lengths: Sequence[int], window: int) -> list[str]:
-    short = [
-        f"{name} ({length} frames)"
-        for name, length in zip(names, lengths, strict=True)
-        if length < window
-    ]
-    if not short or len(short) == len(names):
-        return []
-    shown = ", ".join(short[:5]) + (", ..." if len(short) > 5 else "")
-    note = (
-        f"{len(short)} of {len(names)} sequences are shorter than the window of {window} frames "
-        f"and are not used for training: {shown}"
-    )
-    log.warning(note)
-    return [note]
-
-
-def _no_window(
-    names: Sequence[str], lengths: Sequence[int], window: int, usable: np.ndarray | None
-) -> str:
-    if not lengths:
-        return "no sequence to train on; check data.path"
-    longest = int(np.argmax(lengths))
-    if usable is not None and len(usable):
-        return (
-            f"{names[longest]} and {len(names) - 1} more: none of {len(usable)} windows of "
-            f"{window} frames has enough observed points; lower data.min_observed"
-        )
-    return (
-        f"{names[longest]}: {lengths[longest]} frames, the longest of {len(names)} sequences, is "
-        f"shorter than the window of {window} frames; choose a shorter window or longer recordings"
-    )

@@ -16,16 +16,16 @@ import numpy as np
 
 from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.missing import handle_missing
+from behaviorzoo.poses.config import PoseConfig
 from behaviorzoo.recordings import find_recordings, load_recording
-from hbehavemae.data.config import DataConfig
 
 if TYPE_CHECKING:
     import xarray as xr
 
-log = logging.getLogger("hbehavemae")
+log = logging.getLogger("behaviorzoo")
 
 PAD = "-"
-"""Name of a key point that fills up a group and is always missing."""
+"""Name of a key point that no file has: it is always missing (fills up groups of unequal size)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Selection:
     """What is taken from every recording.
 
     Attributes:
-        keypoints: Names in order; ``PAD`` where a group is filled up.
+        keypoints: Names in order; ``PAD`` for a point that is always missing.
         individuals: Names of the rows. A recording with other names but equally many
             individuals is taken in file order.
         dimensions: Coordinates D.
@@ -44,7 +44,7 @@ class Selection:
     dimensions: int
 
 
-def recording_files(config: DataConfig, split: str) -> list[Path]:
+def recording_files(config: PoseConfig, split: str) -> list[Path]:
     """Files of a split: ``data.path`` for training, ``data.test_path`` (or the path) for test.
 
     Raises:
@@ -74,7 +74,7 @@ def recording_files(config: DataConfig, split: str) -> list[Path]:
     return chosen
 
 
-def choose(config: DataConfig, file: Path, state: Mapping[str, Any]) -> Selection:
+def choose(config: PoseConfig, file: Path, state: Mapping[str, Any]) -> Selection:
     """The selection that the first recording (or the training run) determines.
 
     Args:
@@ -91,9 +91,7 @@ def choose(config: DataConfig, file: Path, state: Mapping[str, Any]) -> Selectio
         )
     ds = load_recording(file)
     present = _names(ds, "keypoints")
-    wanted = list(config.keypoints) or list(present)
-    if config.groups:
-        wanted = _grouped(config, set(config.keypoints))
+    wanted = config.wanted_keypoints() or list(present)
     missing = [name for name in wanted if name != PAD and name not in present]
     if missing:
         raise UserError(f"{file}: no key point {missing[0]!r}; {suggest(missing[0], present)}")
@@ -105,17 +103,8 @@ def choose(config: DataConfig, file: Path, state: Mapping[str, Any]) -> Selectio
     return Selection(tuple(wanted), individuals, ds.sizes["space"])
 
 
-def groups_of(config: DataConfig) -> dict[str, tuple[str, ...]]:
-    """Groups as they stand on the feature axis, filled up where ``data.pad_groups`` says so."""
-    largest = max((len(members) for members in config.groups.values()), default=0)
-    return {
-        name: (*members, *[PAD] * (largest - len(members) if config.pad_groups else 0))
-        for name, members in config.groups.items()
-    }
-
-
 def read_positions(
-    file: Path, selection: Selection, config: DataConfig
+    file: Path, selection: Selection, config: PoseConfig
 ) -> tuple[xr.Dataset, np.ndarray]:
     """A recording and its chosen positions, missing points as NaN.
 
@@ -144,7 +133,7 @@ def read_positions(
     return ds, chosen
 
 
-def check_seen(file: Path, positions: np.ndarray, selection: Selection, config: DataConfig) -> None:
+def check_seen(file: Path, positions: np.ndarray, selection: Selection, config: PoseConfig) -> None:
     """Refuse a recording in which a chosen key point is never seen.
 
     Raises:
@@ -188,22 +177,7 @@ def check_complete(file: Path, positions: np.ndarray, selection: Selection, why:
     )
 
 
-def _grouped(config: DataConfig, listed: set[str]) -> list[str]:
-    """Key points in the order of the groups."""
-    members = [name for names in config.groups.values() for name in names]
-    twice = sorted({name for name in members if members.count(name) > 1})
-    if twice:
-        raise UserError(f"data.groups: key point {twice[0]!r} is in more than one place")
-    if listed and listed != set(members):
-        odd = sorted(listed ^ set(members))
-        raise UserError(
-            f"data.keypoints and data.groups differ in {', '.join(odd)}; leave data.keypoints "
-            "empty, the groups say it all"
-        )
-    return [name for names in groups_of(config).values() for name in names]
-
-
-def _check_axes(ds: xr.Dataset, file: Path, selection: Selection, config: DataConfig) -> None:
+def _check_axes(ds: xr.Dataset, file: Path, selection: Selection, config: PoseConfig) -> None:
     if ds.sizes["space"] != selection.dimensions:
         raise UserError(
             f"{file}: {ds.sizes['space']} coordinates per point, the others have "
@@ -216,7 +190,7 @@ def _check_axes(ds: xr.Dataset, file: Path, selection: Selection, config: DataCo
             f"{file}: no key point {', '.join(lacking)} (it has {', '.join(present)}); choose "
             "those that all recordings have with data.keypoints=[...]"
         )
-    if not config.keypoints and not config.groups:
+    if not config.wanted_keypoints():
         extra = [name for name in present if name not in selection.keypoints]
         if extra:
             raise UserError(
@@ -225,7 +199,7 @@ def _check_axes(ds: xr.Dataset, file: Path, selection: Selection, config: DataCo
             )
 
 
-def _rows(ds: xr.Dataset, file: Path, selection: Selection, config: DataConfig) -> list[int]:
+def _rows(ds: xr.Dataset, file: Path, selection: Selection, config: PoseConfig) -> list[int]:
     """Row of the recording for each individual, -1 = there is none."""
     present, wanted = _names(ds, "individuals"), selection.individuals
     if config.individuals or set(wanted) <= set(present):

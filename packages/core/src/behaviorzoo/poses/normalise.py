@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hbehavemae.data.config import Normalisation
+from behaviorzoo.poses.config import Normalisation
 
 ARENA_QUANTILES = (0.01, 0.99)
 _MOST_FRAMES = 200_000
