@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from behaviorzoo.draws import integers, normal, uniform
 from hbehavemae.augment import BatchNoise, HumanAugment, MiceAugment, reference, transforms
-from hbehavemae.augment.draws import integers, normal, uniform
 from hbehavemae.augment.recordings import RecordingAugment, reordered
 
 ARENA = 850.0

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from behaviorzoo.batches import BatchLoader, EpochBatches, sample_seeds
 from behaviorzoo.checkpoints import fingerprint
+from behaviorzoo.draws import uniform
 from behaviorzoo.schema import to_dict
 from behaviorzoo.training import HeldOut, TrainingModule, fit
 from behaviorzoo.training.placement import DataNearDevice
 from behaviorzoo.training.run_folder import find_start, versions, within_schedule
-from hbehavemae.augment.draws import uniform
 from hbehavemae.config import PretrainConfig, resolve
 from hbehavemae.data import WindowDataset, build_training_data, has_split
 from hbehavemae.model import HBehaveMAE

@@ -75,7 +75,7 @@ class WeightNormConv1d(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """g * v / ||v||: (C_out, C, k)."""
+        """What the convolution uses, g * v / ||v||: (C_out, C, k)."""
         return self.weight_v * (self.weight_g / channel_norm(self.weight_v))
 
     def forward(self, x: Tensor) -> Tensor:

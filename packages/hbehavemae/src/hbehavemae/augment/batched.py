@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from behaviorzoo.draws import integers, normal, uniform
 from hbehavemae.augment import transforms
-from hbehavemae.augment.draws import integers, normal, uniform
 from hbehavemae.augment.reference import ARENA
 
 # One number per decision, so that adding an augmentation never changes the draws of another.

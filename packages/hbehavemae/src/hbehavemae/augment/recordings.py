@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
+from behaviorzoo.draws import normal, uniform
 from hbehavemae.augment import transforms
 from hbehavemae.augment.batched import apply_to, happens
-from hbehavemae.augment.draws import normal, uniform
 
 _ROTATE, _ANGLE, _REFLECT, _NOISY, _NOISE, _SWAP, _ORDER = range(100, 107)
 

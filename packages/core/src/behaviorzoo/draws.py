@@ -1,7 +1,7 @@
 """Random numbers as a function of (seed, stream, position): no generator, no state.
 
-A window's augmentation must depend on its own seed alone, whatever batch, worker process or
-device it lands on. A counter-based generator gives that, and a whole batch at once: every
+What is random about a sample must depend on its own seed alone, whatever batch, worker process
+or device it lands on. A counter-based generator gives that, and a whole batch at once: every
 number is a hash (SplitMix64, Steele et al. 2014) of the seed, of which draw it is, and of its
 position.
 """
