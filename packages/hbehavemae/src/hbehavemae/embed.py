@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from tqdm.auto import tqdm
 
+from behaviorzoo.devices import resolve_device
 from behaviorzoo.embeddings import (
     Embeddings,
     EmbeddingWriter,
@@ -192,24 +192,6 @@ def write_submissions(embeddings: str | Path, folder: str | Path) -> list[Path]:
         suffix = COMBINED if level == COMBINED else int(level.removeprefix("level_")) - 1
         files.append(export_submission(embeddings, level, folder / f"test_submission_{suffix}.npy"))
     return files
-
-
-def resolve_device(device: str) -> torch.device:
-    """The named device, or the best one of this machine for ``auto``.
-
-    Raises:
-        UserError: No such device here.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        target = torch.device(device)
-        torch.empty(0, device=target)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {device!r} is not usable here; try device=cpu") from error
-    return target
 
 
 def _write(
