@@ -104,13 +104,13 @@ def frame_rate_notes(recordings: Sequence[StoredRecording], state: Mapping[str, 
 
 
 def observed_windows(
-    recordings: Sequence[StoredRecording], ids: np.ndarray, window: int, least: float
+    observed: Sequence[np.ndarray], ids: np.ndarray, window: int, least: float
 ) -> tuple[np.ndarray, list[str]]:
     """Which windows have enough observed points to learn from, and a note on the others.
 
     Args:
-        recordings: The recordings.
-        ids: int64 (n, 2): number of the recording, first row in it.
+        observed: Share of observed points in each frame (T,), for each sequence.
+        ids: int64 (n, 2): number of the sequence, first frame in it.
         window: Frames of a window.
         least: Smallest share of observed points; a window without any is never used.
 
@@ -118,8 +118,8 @@ def observed_windows(
         Boolean (n,), and at most one sentence.
     """
     share = np.zeros(len(ids))
-    for number, recording in enumerate(recordings):
-        total = np.concatenate([[0.0], np.cumsum(recording.observed)])
+    for number, shares in enumerate(observed):
+        total = np.concatenate([[0.0], np.cumsum(shares)])
         mine = ids[:, 0] == number
         starts = ids[mine, 1]
         share[mine] = (total[starts + window] - total[starts]) / window

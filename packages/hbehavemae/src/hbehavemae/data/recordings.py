@@ -80,7 +80,8 @@ def training_data(
     config, features, window = fitted.config, fitted.features, model.input_size[0]
     augment = _augment(features) if split == "train" and config.augment.active else None
     ids = window_index([len(r.frames) for r in fitted.recordings], window, config.sliding_window)
-    usable, dropped = observed_windows(fitted.recordings, ids, window, config.min_observed)
+    observed = [recording.observed for recording in fitted.recordings]
+    usable, dropped = observed_windows(observed, ids, window, config.min_observed)
     # Features of swapped individuals are swapped features: then they are computed only once.
     raw = augment is not None and not (augment.only_swaps and config.reference is None)
     stored = [r.frames if raw else _input(features, r.frames) for r in fitted.recordings]
