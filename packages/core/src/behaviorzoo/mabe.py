@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import io
+import mmap
 import pickle
 import struct
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,9 @@ _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000
 
 
-def load_dictionary(path: str | Path, *, memory_map: bool = False) -> dict[Any, Any]:
+def load_dictionary(
+    path: str | Path, *, memory_map: bool = False, what: str = "a dictionary"
+) -> dict[Any, Any]:
     """Read a dictionary from an ``.npy`` file (or a bare pickle) without running anything.
 
     Numbers, text, lists, tuples, dictionaries, sets and numpy arrays are read; ordered and
@@ -40,6 +43,7 @@ def load_dictionary(path: str | Path, *, memory_map: bool = False) -> dict[Any, 
         memory_map: Leave arrays of 64 KiB and more on the disk as read-only views that are
             read when used. Works for every file of pickle protocol 3 or later (what numpy has
             written under Python 3). The views need not be aligned in memory.
+        what: What the file should be, for the message when it holds something else.
 
     Returns:
         The dictionary.
@@ -51,7 +55,7 @@ def load_dictionary(path: str | Path, *, memory_map: bool = False) -> dict[Any, 
     path = existing_file(path, "npy dictionary")
     mapped = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray) if memory_map else None
     with path.open("rb") as handle:
-        _skip_header(handle, path)
+        _skip_header(handle, path, what)
         try:
             value = restricted_pickle.load(handle, mapped)
         except ForbiddenGlobalError as error:
@@ -66,7 +70,7 @@ def load_dictionary(path: str | Path, *, memory_map: bool = False) -> dict[Any, 
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0:
         value = value[()]
     if not isinstance(value, dict):
-        raise UserError(f"{path}: holds {_described(value)}, expected a dictionary")
+        raise UserError(f"{path}: holds {_described(value)}, expected {what}")
     return value
 
 
@@ -163,10 +167,7 @@ def load_submission(
         raise UserError(
             f"{path}: 'embeddings' is {_described(embeddings)}, expected floats (frames, features)"
         )
-    frame_map = required(dictionary, "frame_number_map", path)
-    if not isinstance(frame_map, dict):
-        raise UserError(f"{path}: 'frame_number_map' is {_described(frame_map)}, expected a dict")
-    ranges = {str(name): _frame_range(entry, name, path) for name, entry in frame_map.items()}
+    ranges = frame_ranges(required(dictionary, "frame_number_map", path), path)
     for name, (start, stop) in ranges.items():
         if not 0 <= start <= stop <= len(embeddings):
             raise UserError(
@@ -174,6 +175,35 @@ def load_submission(
                 f"but there are {len(embeddings)} rows of embeddings"
             )
     return ranges, embeddings
+
+
+def frame_ranges(frame_map: Any, path: str | Path) -> dict[str, tuple[int, int]]:
+    """Clip -> (start, stop) of a ``frame_number_map``, stop exclusive.
+
+    Args:
+        frame_map: What stands in the file: pairs of any kind (tuples, lists, arrays).
+        path: The file, for messages.
+
+    Raises:
+        UserError: Not a dictionary of pairs of whole numbers.
+    """
+    if not isinstance(frame_map, dict):
+        raise UserError(f"{path}: 'frame_number_map' is {_described(frame_map)}, expected a dict")
+    return {str(name): _frame_range(entry, name, path) for name, entry in frame_map.items()}
+
+
+def release_pages(array: np.ndarray) -> None:
+    """Let go of the memory that the read parts of a mapped array occupy.
+
+    They are read from the file again when used again. Without effect on other arrays. A pass over
+    a large mapped file counts as memory of the process until this is called.
+    """
+    owner: Any = array
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    # Only what can be read again: pages of a writeable map may hold what the file does not.
+    if isinstance(owner, mmap.mmap) and not array.flags.writeable and hasattr(owner, "madvise"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def required(dictionary: Any, key: str, where: str | Path) -> Any:
@@ -189,7 +219,7 @@ def required(dictionary: Any, key: str, where: str | Path) -> Any:
     return dictionary[key]
 
 
-def _skip_header(handle: BufferedReader, path: Path) -> None:
+def _skip_header(handle: BufferedReader, path: Path, what: str) -> None:
     """Check that the file is an npy of one Python object; stop at its first pickle byte."""
     magic = handle.read(len(_MAGIC))
     if magic[:1] == b"\x80":  # a bare pickle, as some label files are
@@ -209,7 +239,7 @@ def _skip_header(handle: BufferedReader, path: Path) -> None:
     except (struct.error, ValueError, SyntaxError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: damaged npy header ({error}); download it again") from error
     if kind not in ("|O", "O"):
-        raise UserError(f"{path}: holds an array {shape} of type {kind!r}, expected a dictionary")
+        raise UserError(f"{path}: holds an array {shape} of type {kind!r}, expected {what}")
 
 
 def _frame_range(entry: Any, name: Any, path: str | Path) -> tuple[int, int]:

@@ -72,9 +72,9 @@ class ProbeSums:
         self.n_features = n_features
         self.tasks = list(tasks)
         self.n_groups = n_groups
-        self.shift = None if shift is None else np.asarray(shift, dtype=np.float64)
         self._side = n_features + 1
         self._dtype = dtype
+        self.shift = None if shift is None else self._exact(shift)
         self._total = self._zeros()
         # (task, class or _MISSING) -> (n_groups, E, E); made when the first such frame is seen.
         self._parts: dict[tuple[int, int], np.ndarray] = {}
@@ -107,61 +107,68 @@ class ProbeSums:
         if len(targets) != len(self.tasks) or any(len(t) != len(features) for t in targets):
             raise ValueError(f"{len(self.tasks)} targets of {len(features)} frames were expected")
         if self.shift is None and len(features):
-            self.shift = features[:_BLOCK_ROWS].mean(axis=0, dtype=np.float64)
+            self.shift = self._exact(features[:_BLOCK_ROWS].mean(axis=0, dtype=np.float64))
         for start in range(0, len(features), _BLOCK_ROWS):
             rows = slice(start, start + _BLOCK_ROWS)
             self._add_block(features[rows], [target[rows] for target in targets], group)
 
+    def include(self, other: ProbeSums, groups: Sequence[int]) -> None:
+        """Add all sums of ``other`` to each of the groups: frames that several groups share.
+
+        Args:
+            other: Sums of the same tasks with the same shift, in any number of groups.
+            groups: Groups of these sums.
+
+        Raises:
+            ValueError: Other tasks or another shift.
+        """
+        if other.tasks != self.tasks or not np.array_equal(other.shift_of(), self.shift_of()):
+            raise ValueError("sums of other tasks or with another shift cannot be included")
+        chosen = list(groups)
+        self._total[chosen] += other._total.sum(axis=0)
+        for key, part in other._parts.items():
+            self._part(key)[chosen] += part.sum(axis=0)
+        for t, moments in other._moments.items():
+            self._moments[t][chosen] += moments.sum(axis=0)
+            self._squares[t][chosen] += other._squares[t].sum()
+
     def _add_block(self, features: np.ndarray, targets: Sequence[np.ndarray], group: int) -> None:
         block = np.ones((len(features), self._side), dtype=self._dtype)
-        np.subtract(features, self.shift_of(), out=block[:, :-1], casting="same_kind")
+        block[:, :-1] = features
+        block[:, :-1] -= self.shift_of().astype(self._dtype)
         gram = block.T @ block
         if not np.isfinite(gram[-1]).all():
             raise ValueError("features must be finite")
         self._total[group] += gram
         # Tasks often miss the same frames: each set of frames is multiplied once.
-        seen: dict[bytes, np.ndarray] = {}
+        sets = _FrameSets(block, gram)
         for t, (task, target) in enumerate(zip(self.tasks, targets, strict=True)):
             if isinstance(task, ValueTask):
-                self._add_values(block, np.asarray(target, dtype=np.float64), t, group, seen)
+                self._add_values(block, np.asarray(target, dtype=np.float64), t, group, sets)
                 continue
-            if target.min() < _MISSING or target.max() >= len(task.classes):
-                raise ValueError(f"task {task.name!r}: class code out of range")
-            counts = np.bincount(target.astype(np.intp) - _MISSING)
-            for code in (np.flatnonzero(counts) + _MISSING).tolist():
+            for code in _codes(target, task):
                 if code != task.implied:
-                    self._add_part((t, code), block, target == code, group, seen)
+                    self._part((t, code))[group] += sets.gram(target == code)
 
     def _add_values(
-        self,
-        block: np.ndarray,
-        values: np.ndarray,
-        t: int,
-        group: int,
-        seen: dict[bytes, np.ndarray],
+        self, block: np.ndarray, values: np.ndarray, t: int, group: int, sets: _FrameSets
     ) -> None:
         missing = np.isnan(values)
         if missing.any():
-            self._add_part((t, _MISSING), block, missing, group, seen)
+            self._part((t, _MISSING))[group] += sets.gram(missing)
             values = np.where(missing, 0.0, values)
         self._moments[t][group] += values @ block
         self._squares[t][group] += values @ values
 
-    def _add_part(
-        self,
-        key: tuple[int, int],
-        block: np.ndarray,
-        chosen: np.ndarray,
-        group: int,
-        seen: dict[bytes, np.ndarray],
-    ) -> None:
-        fingerprint = chosen.tobytes()
-        if fingerprint not in seen:
-            rows = block[chosen]
-            seen[fingerprint] = rows.T @ rows
+    def _part(self, key: tuple[int, int]) -> np.ndarray:
+        """Sums of the frames with one code of a task (n_groups, E, E)."""
         if key not in self._parts:
             self._parts[key] = self._zeros()
-        self._parts[key][group] += seen[fingerprint]
+        return self._parts[key]
+
+    def _exact(self, shift: np.ndarray) -> np.ndarray:
+        """The shift as it is subtracted, in the precision of the products."""
+        return np.asarray(shift).astype(self._dtype).astype(np.float64)
 
     def _zeros(self) -> np.ndarray:
         return np.zeros((self.n_groups, self._side, self._side))
@@ -234,6 +241,52 @@ class ProbeSums:
 
     def _extended(self, columns: np.ndarray) -> np.ndarray:
         return np.append(columns, self.n_features)
+
+
+class _FrameSets:
+    """Gram matrices of sets of frames of one block; each set is multiplied once.
+
+    Args:
+        block: x~ of all frames (n, E).
+        gram: G of all frames (E, E).
+    """
+
+    def __init__(self, block: np.ndarray, gram: np.ndarray) -> None:
+        self._block, self._all = block, gram
+        self._known: dict[bytes, np.ndarray] = {}
+
+    def gram(self, chosen: np.ndarray) -> np.ndarray:
+        """G of the frames (n,) bool that are chosen."""
+        count = np.count_nonzero(chosen)
+        if count == len(chosen):
+            return self._all
+        fingerprint = chosen.tobytes()
+        if fingerprint not in self._known:
+            # Of two complements the smaller is multiplied.
+            if 2 * count > len(chosen):
+                self._known[fingerprint] = self._all - self._product(~chosen)
+            else:
+                self._known[fingerprint] = self._product(chosen)
+        return self._known[fingerprint]
+
+    def _product(self, chosen: np.ndarray) -> np.ndarray:
+        rows = self._block.compress(chosen, axis=0)
+        return rows.T @ rows
+
+
+def _codes(target: np.ndarray, task: ClassTask) -> list[int]:
+    """Codes that occur among the frames.
+
+    Raises:
+        ValueError: One is out of range.
+    """
+    lowest, highest = int(target.min()), int(target.max())
+    if lowest < _MISSING or highest >= len(task.classes):
+        raise ValueError(f"task {task.name!r}: class code out of range")
+    if highest - lowest < 2:
+        return [lowest] if lowest == highest else [lowest, highest]
+    counts = np.bincount(target.astype(np.intp) - lowest)
+    return (np.flatnonzero(counts) + lowest).tolist()
 
 
 @dataclass(frozen=True)
