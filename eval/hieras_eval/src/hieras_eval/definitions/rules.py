@@ -1,0 +1,41 @@
+"""What is fixed for a published benchmark, whoever's files are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hieras_eval.benchmarks import Clips
+
+if TYPE_CHECKING:
+    from hieras_eval.label_files import LabelFile
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is fixed for a published benchmark, and what can be said of it without its files.
+
+    Attributes:
+        title: What it is, for messages.
+        max_width: Limit of the embedding's width.
+        seeds: Seeds of the inner splits.
+        inner_test_size: Share set aside; None = given by the training size.
+        tasks: Task names in order; None = the labels' vocabulary.
+        sequence_level: Names of the sequence-level tasks.
+        group: Task name, whether it is sequence-level -> level of the label hierarchy.
+        clips: Labels -> clips, where the rule gives them; None = only the user's files do.
+        split: Clips -> (train, public, private), likewise.
+        averaged_pattern: See :class:`hieras_eval.benchmarks.Benchmark`.
+    """
+
+    title: str
+    max_width: int
+    seeds: tuple[int, ...]
+    inner_test_size: float | None
+    group: Callable[[str, bool], str]
+    tasks: tuple[str, ...] | None = None
+    sequence_level: tuple[str, ...] = ()
+    clips: Callable[[LabelFile | None], Clips] | None = None
+    split: Callable[[Clips], tuple[Sequence[str], Sequence[str], Sequence[str]]] | None = None
+    averaged_pattern: str = ""
