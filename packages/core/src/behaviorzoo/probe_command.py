@@ -168,11 +168,35 @@ def _with_hand_features(
     import tempfile
     from dataclasses import replace
 
+    from behaviorzoo.probes import probe
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, same = hand_baseline(result, recordings, labels, Path(folder))
+        # The features have their own rolling windows, so no further context.
+        other = probe([path], same, replace(settings, levels=None, context=(), combine=False))
+    return with_baseline(result, other)
+
+
+def hand_baseline(
+    result: ProbeResult, recordings: list[str], labels: Any, folder: Path
+) -> tuple[Path, Any]:
+    """Write the hand-made features of the probed recordings.
+
+    Args:
+        result: What was probed.
+        recordings: Recording files, folders or patterns.
+        labels: Label table.
+        folder: Where to write.
+
+    Returns:
+        The embedding file, and the labels of the same recordings.
+
+    Raises:
+        UserError: A probed recording is not among them.
+    """
     from behaviorzoo.errors import UserError
     from behaviorzoo.handcrafted import write_hand_features
-    from behaviorzoo.probes import probe
     from behaviorzoo.recordings import find_recordings
-    from behaviorzoo.score_table import add_baseline
 
     used = {name for part in ("train", "test") for names in result.details[part] for name in names}
     paths = [path for path in find_recordings(recordings) if path.stem in used]
@@ -182,20 +206,27 @@ def _with_hand_features(
             f"--recordings: recording {absent[0]!r} is probed but not among them; hand-made "
             "features are a baseline only on the same recordings"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        path = write_hand_features(paths, Path(folder) / "hand.nc")
-        same = labels[labels["recording"].isin(list(used))]
-        # The features have their own rolling windows, so no further context.
-        other = probe([path], same, replace(settings, levels=None, context=(), combine=False))
-    notes = [f"{HAND_BASELINE}: {note}" for note in other.details["notes"]]
+    path = write_hand_features(paths, folder / "hand.nc")
+    return path, labels[labels["recording"].isin(list(used))]
+
+
+def with_baseline(
+    result: ProbeResult, other: ProbeResult, name: str = HAND_BASELINE
+) -> ProbeResult:
+    """Let the scores of ``other`` stand as a baseline beside every level of ``result``."""
+    from dataclasses import replace
+
+    from behaviorzoo.score_table import add_baseline
+
+    notes = [f"{name}: {note}" for note in other.details["notes"]]
     if other.details["train"] != result.details["train"]:
-        notes.append(f"{HAND_BASELINE}: other folds, because the recordings differ in length")
+        notes.append(f"{name}: other folds, because the recordings differ in length")
     details = {
         **result.details,
         "penalties": {**result.details["penalties"], **other.details["penalties"]},
         "notes": result.details["notes"] + notes,
     }
-    scores = add_baseline(result.scores, other.scores, HAND_BASELINE)
+    scores = add_baseline(result.scores, other.scores, name)
     return replace(result, scores=scores, details=details)
 
 

@@ -19,11 +19,11 @@ from behaviorzoo.embeddings import open_embeddings
 from behaviorzoo.errors import UserError
 from behaviorzoo.labels import COLUMNS as LABEL_COLUMNS
 from behaviorzoo.probes.fitting import fit_rounds
-from behaviorzoo.probes.inputs import Features, group_files, read_targets
+from behaviorzoo.probes.inputs import Features, Targets, group_files, read_targets
 from behaviorzoo.probes.predicting import Baselines, Tested
 from behaviorzoo.probes.scores import score_table
 from behaviorzoo.probes.settings import ProbeSettings
-from behaviorzoo.probes.splits import make_split
+from behaviorzoo.probes.splits import Split, make_split
 
 
 @dataclass
@@ -39,6 +39,23 @@ class ProbeResult:
     scores: pd.DataFrame
     predictions: pd.DataFrame
     details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """What is probed: the labels of the recordings, and which of these train and test.
+
+    Attributes:
+        spans: Recording -> (first frame, number of frames).
+        targets: Labels of all tasks.
+        split: Rounds of training and testing.
+        notes: What a reader of the results should know.
+    """
+
+    spans: dict[str, tuple[int, int]]
+    targets: Targets
+    split: Split
+    notes: list[str]
 
 
 def probe(
@@ -73,10 +90,22 @@ def probe(
             )
             for prefix, kind in group_files(files)
         ]
-        return _probe(kinds, labels, settings)
+        return probe_planned(kinds, plan_probe(kinds, labels, settings), settings)
 
 
-def _probe(kinds: Sequence[Features], labels: pd.DataFrame, settings: ProbeSettings) -> ProbeResult:
+def plan_probe(
+    kinds: Sequence[Features], labels: pd.DataFrame, settings: ProbeSettings
+) -> ProbePlan:
+    """Read the labels of the recordings that have embeddings of every kind, and split these.
+
+    Args:
+        kinds: Open embeddings.
+        labels: Label table.
+        settings: Tasks, and the split.
+
+    Raises:
+        UserError: See :func:`probe`.
+    """
     spans, notes = _common_recordings(kinds, labels)
     notes += [note for kind in kinds for note in kind.notes]
     targets = read_targets(labels, spans, tasks=settings.tasks, regression=settings.regression)
@@ -84,6 +113,14 @@ def _probe(kinds: Sequence[Features], labels: pd.DataFrame, settings: ProbeSetti
     split = make_split(
         {name: n for name, (_, n) in spans.items()}, test=settings.test, folds=settings.folds
     )
+    return ProbePlan(spans, targets, split, notes)
+
+
+def probe_planned(
+    kinds: Sequence[Features], plan: ProbePlan, settings: ProbeSettings
+) -> ProbeResult:
+    """Fit and test the probes of a plan, see :func:`probe`."""
+    spans, targets, split = plan.spans, plan.targets, plan.split
     baselines = Baselines(targets, split, settings.every)
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
@@ -103,7 +140,7 @@ def _probe(kinds: Sequence[Features], labels: pd.DataFrame, settings: ProbeSetti
         "train": [[name for c in train for name in split.cells[c]] for train, _ in split.rounds],
         "test": [[name for c in test for name in split.cells[c]] for _, test in split.rounds],
         "penalties": penalties,
-        "notes": notes,
+        "notes": plan.notes,
     }
     empty = pd.DataFrame(columns=[*LABEL_COLUMNS, "level"])
     predictions = pd.concat(tables, ignore_index=True) if tables else empty
