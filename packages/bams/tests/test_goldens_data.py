@@ -15,7 +15,8 @@ from bams.data import DataConfig, build_training_data
 from bams.data.mabe22 import read_clips, single_animals
 from bams.data.mouse import mouse_features
 from bams.data.quantise import fit_scaling
-from behaviorzoo.mabe import save_dictionary
+from bams.data.simulator import prepare_quadrupeds
+from behaviorzoo.mabe import load_dictionary, save_dictionary
 
 KINDS: dict[str, Callable[[dict[str, Any], Any, Any, Path], None]] = {}
 
@@ -111,6 +112,36 @@ def bams_fly_pipeline(case: dict[str, Any], inputs, expected, tmp_path: Path) ->
         same_bins(argmax, expected["item_hist_argmax"][place], actions[item], edges, 1e-5)
         close(mass, expected["item_hist_mass"][place])
         close(weights, expected["item_weights"][place], 1e-6, 1e-7)
+
+
+@kind
+def bams_quadruped_prep(case: dict[str, Any], inputs, expected, tmp_path: Path) -> None:
+    cfg = case["config"]
+    for number, (file, terrain) in enumerate(zip(cfg["files"], cfg["terrain_maps"], strict=True)):
+        arrays = {
+            name.removeprefix(f"f{number}_"): inputs[name]
+            for name in inputs.files
+            if name.startswith(f"f{number}_")
+        }
+        cells = {tuple(map(int, key.split(","))): cell for key, cell in terrain.items()}
+        recording = {
+            "task": file["task"],
+            "command_vel": file["vel"],
+            "dof_names": cfg["names"]["dof_names"],
+            "terrain_map": cells,
+            **arrays,
+        }
+        save_dictionary(tmp_path / f"{number:04d}.npy", recording)
+    out = prepare_quadrupeds(sorted(tmp_path.glob("*.npy")), tmp_path / "out.npy", "upstream")
+    content = load_dictionary(out)
+    assert content.pop("names") == cfg["names"]
+    assert set(content) == set(expected.files)
+    for name, array in content.items():
+        assert array.dtype == expected[name].dtype, name
+        if array.dtype.kind == "f":
+            close(array, expected[name], 1e-6, 0)
+        else:
+            np.testing.assert_array_equal(array, expected[name], name)
 
 
 @kind
