@@ -21,8 +21,8 @@ from hieras_eval.truth import UNLABELLED, Progress, Truth
 ANY, MAJORITY = -2, -1
 """Positions of the merged votes, after those of the seeds."""
 _PORTION = 1024
-# Scores of all models that are held at once: 512 KiB in float32, inside the cache of one core.
-_SCORES = 2**17
+# Scores of all models that are held at once: 1 MiB in float32, about the cache of one core.
+_SCORES = 2**18
 _WORD = 64
 
 

@@ -7,7 +7,7 @@ the mean squared error. Nothing is tuned, and everything follows from the seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,14 @@ import pandas as pd
 from behaviorzoo.mabe import release_pages
 from hieras_eval.benchmarks import Benchmark, Compat
 from hieras_eval.counting import Counts, count
-from hieras_eval.fitting import fit
+from hieras_eval.fitting import Models, fit
 from hieras_eval.pooled import NOT_POOLED, PooledScore, pooled_score
 from hieras_eval.scores import PARTS, TaskScores, task_scores
 from hieras_eval.submissions import Submission, check_submission
 from hieras_eval.tables import TIDY_COLUMNS
 from hieras_eval.truth import UNLABELLED, Progress, Truth, read_truth
 
-__all__ = ["Evaluation", "evaluate", "read_truth"]
+__all__ = ["Evaluation", "evaluate", "read_truth", "scored_evaluation"]
 
 _PUBLIC, _PRIVATE, _BOTH = range(3)
 _CUTS = ("aligned", "upstream")
@@ -84,14 +84,48 @@ def evaluate(
         UserError: The submission does not belong to the benchmark, see
             :func:`~hieras_eval.submissions.check_submission`.
     """
-    benchmark = truth.benchmark
-    notes = check_submission(submission, benchmark, truth.n_frames)
+    notes = check_submission(submission, truth.benchmark, truth.n_frames)
     models = fit(submission.embeddings, truth, progress)
     counts = count(submission.embeddings, truth, models, progress)
     release_pages(submission.embeddings)
+    return scored_evaluation(
+        truth,
+        models,
+        counts,
+        submission=submission.path.name,
+        threshold=threshold,
+        compat=compat,
+        level=level,
+        notes=notes,
+    )
+
+
+def scored_evaluation(
+    truth: Truth,
+    models: Models,
+    counts: Counts,
+    *,
+    submission: str,
+    threshold: float = 0.5,
+    compat: Compat = "upstream",
+    level: str = "",
+    notes: Sequence[str] = (),
+) -> Evaluation:
+    """Scores of what was fitted and counted; the last step of :func:`evaluate`.
+
+    Args:
+        truth: Benchmark and labels.
+        models: What was fitted.
+        counts: What was counted on the test rows.
+        submission: Name of what was evaluated.
+        threshold: See :func:`evaluate`.
+        compat: See :func:`evaluate`.
+        level: See :func:`evaluate`.
+        notes: Sentences to begin with.
+    """
+    benchmark = truth.benchmark
     scored = {scores.task.name: scores for scores in task_scores(truth, models, counts)}
     pooled = _pooled(truth, counts, scored, threshold)
-    notes += [note for scores in scored.values() for note in scores.notes]
     table = pd.DataFrame(
         [
             _authors_row(scored[task.name], pooled.get(task.name), benchmark, compat)
@@ -106,12 +140,12 @@ def evaluate(
     ]
     return Evaluation(
         benchmark=benchmark.name,
-        submission=submission.path.name,
+        submission=submission,
         level=level,
         authors=table if averaged is None else averaged,
         unaveraged=None if averaged is None else table,
         tidy=pd.DataFrame(rows, columns=list(TIDY_COLUMNS)),
-        notes=tuple(notes),
+        notes=(*notes, *(note for scores in scored.values() for note in scores.notes)),
     )
 
 

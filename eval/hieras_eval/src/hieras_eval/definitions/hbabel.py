@@ -9,7 +9,7 @@ import numpy as np
 
 from behaviorzoo.errors import UserError
 from hieras_eval.benchmarks import Clips
-from hieras_eval.definitions.rules import Rules
+from hieras_eval.definitions.rules import Rules, Sizes
 
 if TYPE_CHECKING:
     from hieras_eval.label_files import LabelFile
@@ -49,4 +49,5 @@ HBABEL = Rules(
     group=lambda task, sequence_level: "segment" if task.endswith(SEGMENT_SUFFIX) else "frame",
     clips=clips,
     split=split,
+    sizes=Sizes(1159, 869, 290, 290),
 )

@@ -6,7 +6,7 @@ the user's own checkout.
 
 from __future__ import annotations
 
-from hieras_eval.definitions.rules import Rules
+from hieras_eval.definitions.rules import Rules, Sizes
 
 SINGLE_FLY = "_singletask"
 
@@ -65,6 +65,11 @@ MICE = Rules(
     tasks=tuple(_MICE_TASKS.split()),
     sequence_level=("experiment_day", "strain", "lights"),
     group=_group,
+    sizes=Sizes(3736, 2668, 533, 535),
+    fingerprints={
+        "jax_split.json": "e773fe15f808fd47",
+        "mouse_frame_number_map.npy": "a9fa79ea5bd59e89",
+    },
 )
 
 FLIES = Rules(
@@ -76,4 +81,5 @@ FLIES = Rules(
     sequence_level=_fly_tasks()[1],
     group=_group,
     averaged_pattern=SINGLE_FLY,
+    sizes=Sizes(543, 217, 147, 179),
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from behaviorzoo.errors import UserError, suggest
 from hieras_eval.benchmarks import Clips
-from hieras_eval.definitions.rules import Rules
+from hieras_eval.definitions.rules import Rules, Sizes
 
 if TYPE_CHECKING:
     from hieras_eval.label_files import LabelFile
@@ -56,4 +56,5 @@ SHOT7M2 = Rules(
     group=lambda task, sequence_level: task.split("_", 1)[0],
     clips=clips,
     split=split,
+    sizes=Sizes(2720, 2040, 680, 680),
 )
