@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, linear
 
 from bams.losses.draws import Pairs
+from bams.losses.processes import mean_over_processes, n_processes
 
 
 def latent_loss(head: nn.Sequential, embedding: Tensor, pairs: Pairs) -> Tensor:
@@ -34,9 +35,9 @@ def latent_loss(head: nn.Sequential, embedding: Tensor, pairs: Pairs) -> Tensor:
 def predict_at(head: nn.Sequential, embedding: Tensor, frames: Tensor) -> Tensor:
     """What the head makes of one frame of each sequence, as if it had run on all of them.
 
-    In training, batch norm needs mean and variance of the hidden features over all B * L frames.
-    The layer before it is linear, so both follow from mean and covariance of the embedding:
-    mean = W m and var = diag(W C W^T).
+    In training, batch norm needs mean and variance of the hidden features over all B * L frames
+    (of all processes). The layer before it is linear, so both follow from mean and covariance of
+    the embedding: mean = W m and var = diag(W C W^T).
 
     Args:
         head: Linear without bias, batch norm, ReLU, linear.
@@ -54,11 +55,12 @@ def predict_at(head: nn.Sequential, embedding: Tensor, frames: Tensor) -> Tensor
     # A covariance in half precision would be worthless.
     with torch.autocast(embedding.device.type, enabled=False):
         rows = embedding.flatten(0, 1).to(weight.dtype)
-        mean = rows.mean(dim=0)
+        mean = mean_over_processes(rows.mean(dim=0))
         centred = rows - mean
-        covariance = centred.T @ centred / len(rows)
+        covariance = mean_over_processes(centred.T @ centred / len(rows))
         hidden_var = ((weight @ covariance) * weight).sum(dim=1)
-        _update_running(norm, (weight @ mean).detach(), hidden_var.detach(), len(rows))
+        n = len(rows) * n_processes()
+        _update_running(norm, (weight @ mean).detach(), hidden_var.detach(), n)
         hidden = linear(chosen.to(weight.dtype) - mean, weight)
         hidden = hidden * torch.rsqrt(hidden_var + norm.eps) * norm.weight + norm.bias
     return head[3](head[2](hidden))

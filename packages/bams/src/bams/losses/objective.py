@@ -18,6 +18,7 @@ from bams.losses.config import Compat, LossConfig, fitted_start
 from bams.losses.draws import Draws
 from bams.losses.hoa import cell_weights, hoa_targets, mallows_distance
 from bams.losses.latent import latent_loss
+from bams.losses.processes import mean_over_processes
 from bams.model.bams import BAMS
 
 
@@ -128,6 +129,8 @@ def hoa_loss(
         weights = weights * scored[..., None]
     weights = weights.flatten(0, 1)
     total = weights.sum()
+    if predictor.training:
+        total = mean_over_processes(total)
     weights = weights / torch.where(total > 0, total, 1)
     rows = _scored_rows(weights, predictor)
     targets = hoa_targets(bins, ignored, n_bins, config.hoa_window, compat, rows, dtype)

@@ -28,7 +28,7 @@ def mean_over_processes(x: Tensor) -> Tensor:
 
 
 class _Mean(torch.autograd.Function):
-    """A mean whose gradient is again the mean: each process has a share in the loss of every one."""
+    """A mean whose gradient is a mean too: each process has a share in the loss of every one."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
