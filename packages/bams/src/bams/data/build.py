@@ -20,6 +20,9 @@ from behaviorzoo.errors import UserError
 from behaviorzoo.poses.stored import observed_windows
 from behaviorzoo.sequence_windows import window_index
 
+LONGEST_WINDOW = 1800
+"""Frames of a window of recordings, where they are long enough and nothing else is said."""
+
 # Where the function of each data set is: (config, compat, state) -> Source.
 _MODULES = {"mice": "mabe22", "flies": "mabe22"}
 
@@ -216,12 +219,18 @@ def _computed(source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _windows(config: DataConfig, processed: Processed, source: Source | None) -> BehaviorDataset:
-    usable, notes = None, list(source.notes) if source else []
-    if source is not None and source.observed:
-        lengths = processed.rows.lengths.tolist()
-        window = config.window or lengths[0]
-        ids = window_index(lengths, window, config.sliding_window or window)
-        observed = [row for recording in source.observed for row in recording]
+    notes = list(source.notes) if source else []
+    window, stride = config.window, config.sliding_window
+    if config.dataset == "recordings":
+        window, stride = _recording_windows(config, processed.rows.lengths)
+        if config.window is None:
+            notes.append(
+                f"windows of {window} frames, one every {stride}; data.window changes that"
+            )
+    usable = None
+    if source is not None and source.observed is not None and window:
+        ids = window_index(processed.rows.lengths.tolist(), window, stride or window)
+        observed = [row for index in range(len(source.names)) for row in source.observed(index)]
         usable, dropped = observed_windows(observed, ids, window, config.min_observed)
         notes += dropped
     return BehaviorDataset(
@@ -231,11 +240,17 @@ def _windows(config: DataConfig, processed: Processed, source: Source | None) ->
         processed.rows,
         processed.names,
         processed.scaling,
-        window=config.window,
-        stride=config.sliding_window,
+        window=window,
+        stride=stride,
         usable=usable,
         notes=notes,
     )
+
+
+def _recording_windows(config: DataConfig, lengths: np.ndarray) -> tuple[int, int]:
+    """Window and stride: as configured, else all of the shortest recording, but not too long."""
+    window = config.window or min(LONGEST_WINDOW, int(lengths.min()))
+    return window, config.sliding_window or max(window // 2, 1)
 
 
 def _learning(config: DataConfig, source: Source) -> Source:

@@ -34,18 +34,21 @@ class DataConfig(PoseConfig, DatasetConfig):
 
     annotations: str | None = field(
         default=None,
-        metadata=_help("arrays: file with labels of the sequences (.npz or label table .csv)"),
+        metadata=_help("arrays, quadrupeds: labels of the sequences (.npz or label table .csv)"),
     )
     window: int | None = field(
         default=None,
         metadata=_help(
             "frames of a training sequence; empty = whole sequences, which must then be equally "
-            "long"
+            "long (recordings: as many as the shortest has, at most 1800)"
         ),
     )
     sliding_window: int | None = field(
         default=None,
-        metadata=_help("frames between the starts of two windows; empty = side by side"),
+        metadata=_help(
+            "frames between the starts of two windows; empty = side by side (recordings: half a "
+            "window)"
+        ),
     )
     include_test_data: bool | None = field(
         default=None,
@@ -89,8 +92,6 @@ class DataConfig(PoseConfig, DatasetConfig):
         """
         problems = wrong_choices(self, {"dataset": DatasetName, "animals": Animals})
         problems += too_small(self, ("window", "sliding_window"))
-        if self.window is None and self.sliding_window is not None:
-            problems.append("data.sliding_window needs data.window")
         if self.dataset == "recordings":
             problems += [*self.pose_problems(), *self._target_problems()]
         else:
@@ -99,11 +100,13 @@ class DataConfig(PoseConfig, DatasetConfig):
                 for key in ("recordings", "exclude", "keypoints", "individuals", "distances_within")
                 if getattr(self, key)
             ]
-        if self.annotations and self.dataset != "arrays":
+        if self.annotations and self.dataset not in ("arrays", "quadrupeds"):
             problems.append(
-                f"data.annotations is for data.dataset=arrays, not for {self.dataset}; give "
+                f"data.annotations is for arrays and quadrupeds, not for {self.dataset}; give "
                 "`bams evaluate` a label table instead"
             )
+        if self.cache and self.dataset == "recordings":
+            problems.append("data.cache is not for recordings, whose features are quickly made")
         if problems:
             raise UserError("data: " + "; ".join(problems))
 

@@ -43,8 +43,8 @@ class Source:
         standardised: Inputs need no scaling.
         marks_missing: Actions can be NaN and must not count then.
         state: What must be remembered to treat other recordings alike.
-        observed: Share of observed points in each frame, (A, L) for each recording, if some are
-            missing.
+        observed: Gives the share of observed points in each frame of a recording, (A, L), where
+            windows without any are to be left out.
         notes: What the user should know.
     """
 
@@ -60,7 +60,7 @@ class Source:
     standardised: bool = False
     marks_missing: bool = False
     state: Mapping[str, Any] = field(default_factory=dict)
-    observed: Sequence[np.ndarray] = ()
+    observed: Callable[[int], np.ndarray] | None = None
     notes: Sequence[str] = ()
 
     def first_frame(self, index: int) -> int:
@@ -73,12 +73,13 @@ class Source:
         def picked(values: Sequence[Any]) -> list[Any]:
             return [values[number] for number in chosen] if len(values) else []
 
+        observed = self.observed
         return replace(
             self,
             names=picked(self.names),
             lengths=picked(self.lengths),
             is_train=picked(self.is_train),
             first_frames=picked(self.first_frames),
-            observed=picked(self.observed),
             load=lambda index: self.load(chosen[index]),
+            observed=observed and (lambda index: observed(chosen[index])),
         )

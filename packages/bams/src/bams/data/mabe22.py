@@ -23,6 +23,7 @@ from behaviorzoo.mabe import pose_sequences
 
 FILES: Mapping[str, str] = {"mice": "mouse_triplet_{split}.npy", "flies": "fly_group_{split}.npy"}
 SPLITS = ("train", "test")
+FPS = {"mouse": 30.0, "fly": 150.0}
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def _source(
         input_names=input_names,
         target_names=target_names,
         load=lambda index: features(single_animals(clips[index].keypoints)),
+        state={"fps": FPS[animal]},
     )
 
 

@@ -22,6 +22,7 @@ from behaviorzoo.mabe import load_dictionary, required
 
 STATE, ACTION = "dof_pos", "dof_vel"
 JOINTS = 12
+FPS = 50.0
 TAGS = {
     # name: (key of the file, about classes, about whole trajectories)
     "robot_type": ("robot_type", True, True),
@@ -52,6 +53,7 @@ def quadrupeds(config: DataConfig, compat: Compat, state: Mapping[str, Any]) -> 
             states[index : index + 1], actions[index : index + 1]
         ),
         target_columns=slice(len(joints), 2 * len(joints)),
+        state={"fps": FPS},
     )
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from behaviorzoo.poses.selection import (
 )
 
 log = logging.getLogger("behaviorzoo")
+
+ConfigT = TypeVar("ConfigT", bound=PoseConfig)
 
 
 class StoredRecording(NamedTuple):
@@ -87,6 +90,13 @@ def fitted_state(features: PoseFeatures, recordings: Sequence[StoredRecording]) 
         "fps": recordings[0].fps,
         "statistics": features.statistics.to_dict(),
     }
+
+
+def as_trained(config: ConfigT, state: Mapping[str, Any]) -> ConfigT:
+    """The configuration with the key points of the training run."""
+    if not state or getattr(config, "groups", None):
+        return config
+    return replace(config, keypoints=[name for name in state["keypoints"] if name != PAD])
 
 
 def frame_rate_notes(recordings: Sequence[StoredRecording], state: Mapping[str, Any]) -> list[str]:

@@ -12,9 +12,10 @@ import torch
 
 from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.poses.normalise import Statistics
-from behaviorzoo.poses.selection import PAD, Selection, choose, recording_files
+from behaviorzoo.poses.selection import Selection, choose, recording_files
 from behaviorzoo.poses.stored import (
     StoredRecording,
+    as_trained,
     check_between,
     fitted_state,
     frame_rate_notes,
@@ -46,7 +47,7 @@ def shape(config: DataConfig) -> DataShape:
 def trained_shape(config: DataConfig, state: Mapping[str, Any]) -> DataShape:
     """Axes of the data that a run was trained on; no file is read."""
     names = tuple(state["keypoints"]), tuple(state["individuals"])
-    features = TokenFeatures(_as_trained(config, state), Selection(*names, state["dimensions"]))
+    features = TokenFeatures(as_trained(config, state), Selection(*names, state["dimensions"]))
     return _shape(features, float(state["fps"]))
 
 
@@ -117,7 +118,7 @@ def sequences(
             "recordings need the statistics of the training run (key points, individuals, "
             "normalisation): give its checkpoint"
         )
-    config = _as_trained(config, state)
+    config = as_trained(config, state)
     files = recording_files(config, split)
     features = _features(config, files[0], state)
     gaps_refused = _gaps_refused(config, model)
@@ -155,7 +156,7 @@ class _Fitted(NamedTuple):
 def _fitted(
     config: DataConfig, model: ModelConfig, state: Mapping[str, Any], split: Split = "train"
 ) -> _Fitted:
-    config = _as_trained(config, state)
+    config = as_trained(config, state)
     files = recording_files(config, split)
     if config.include_test_data and split == "train":
         files += recording_files(config, "test")
@@ -174,13 +175,6 @@ def _features(config: DataConfig, file: Path, state: Mapping[str, Any]) -> Token
     check_between(config, selection)
     statistics = Statistics(**state["statistics"]) if state else None
     return TokenFeatures(config, selection, statistics)
-
-
-def _as_trained(config: DataConfig, state: Mapping[str, Any]) -> DataConfig:
-    """The configuration with the key points of the training run."""
-    if not state or config.groups:
-        return config
-    return replace(config, keypoints=[name for name in state["keypoints"] if name != PAD])
 
 
 def _input(features: TokenFeatures, frames: np.ndarray) -> np.ndarray:
