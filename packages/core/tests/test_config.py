@@ -20,6 +20,7 @@ from behaviorzoo.config import (
     compose_run,
     describe,
     from_dict,
+    keys_of_section,
     read_yaml,
     to_dict,
     to_yaml,
@@ -265,6 +266,13 @@ def test_words_change_given_settings(conf):
     start = compose(Config, conf, ["experiment=small", "data.names.a=1"])
     changed = compose_run(Config, conf, ["clip=0.5"], start=start)
     assert changed == dataclasses.replace(start, clip=0.5)
+
+
+def test_keys_of_one_section():
+    words = ["data.path=a=b", "+data.deep.er=1", "data=shot"]
+    assert keys_of_section(words, "data", "else") == {"path", "deep.er", ""}
+    with pytest.raises(UserError, match=r"^epochs=3, database\.x=1: only data\.\* can .*, or so$"):
+        keys_of_section(["epochs=3", "data.path=x", "database.x=1"], "data", "or so")
 
 
 def test_a_file_can_be_one_section(conf, tmp_path):

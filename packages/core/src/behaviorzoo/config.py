@@ -32,7 +32,16 @@ from behaviorzoo.schema_keys import (
     type_of,
 )
 
-__all__ = ["compose", "compose_run", "describe", "from_dict", "read_yaml", "to_dict", "to_yaml"]
+__all__ = [
+    "compose",
+    "compose_run",
+    "describe",
+    "from_dict",
+    "keys_of_section",
+    "read_yaml",
+    "to_dict",
+    "to_yaml",
+]
 
 T = TypeVar("T")
 
@@ -152,6 +161,24 @@ def compose_run(
         file = Path(folder) / "settings.yaml"
         file.write_text(to_yaml(start), encoding="utf-8")
         return compose(schema, conf_module, [f"experiment={file}", *words])
+
+
+def keys_of_section(words: Sequence[str], section: str, why: str) -> set[str]:
+    """Keys within one section that words set, such as ``path`` for ``data.path=x``.
+
+    Args:
+        words: The user's words.
+        section: The only section that they may change.
+        why: End of the message for other words.
+
+    Raises:
+        UserError: Words about something else.
+    """
+    given = {word: word.lstrip("+").partition("=")[0] for word in words}
+    others = [word for word, key in given.items() if key.partition(".")[0] != section]
+    if others:
+        raise UserError(f"{', '.join(others)}: only {section}.* can be set here, {why}")
+    return {key.partition(".")[2] for key in given.values()}
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

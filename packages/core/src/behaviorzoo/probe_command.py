@@ -57,10 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--recordings", nargs="+", metavar="PATH", help="recordings for --baseline hand"
     )
-    split = parser.add_argument_group("split").add_mutually_exclusive_group()
-    split.add_argument("--test", nargs="+", metavar="RECORDING", help="recordings that test")
-    split.add_argument("--test-file", metavar="FILE", help="their names in a file, one a line")
-    split.add_argument("--folds", type=int, metavar="K", help="folds of recordings (5)")
+    add_split_arguments(parser)
     probe = parser.add_argument_group("probe")
     probe.add_argument(
         "--estimator",
@@ -100,6 +97,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say which recordings test; see :func:`recordings_that_test`."""
+    split = parser.add_argument_group("split").add_mutually_exclusive_group()
+    split.add_argument("--test", nargs="+", metavar="RECORDING", help="recordings that test")
+    split.add_argument("--test-file", metavar="FILE", help="their names in a file, one a line")
+    split.add_argument("--folds", type=int, metavar="K", help="folds of recordings (5)")
+
+
 def run(args: argparse.Namespace) -> None:
     """Probe, write the results and print a table."""
     from behaviorzoo.errors import UserError
@@ -113,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
         regression=tuple(args.regression),
         levels=_optional(args.levels),
         combine=args.combine,
-        test=_test_recordings(args),
+        test=recordings_that_test(args),
         folds=args.folds,
         estimator=args.estimator,
         alphas=_optional(args.alphas),
@@ -242,7 +247,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--alphas {min(args.alphas)}: a penalty is larger than 0")
 
 
-def _test_recordings(args: argparse.Namespace) -> tuple[str, ...] | None:
+def recordings_that_test(args: argparse.Namespace) -> tuple[str, ...] | None:
+    """Names of the recordings that test, from ``--test`` or ``--test-file``; None without them."""
     from behaviorzoo.files import existing_file
 
     if args.test_file is None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from behaviorzoo.config import keys_of_section
 from behaviorzoo.errors import UserError
 from hbehavemae.checkpoints import load_checkpoint
 from hbehavemae.config import configure
@@ -33,15 +34,10 @@ def open_inputs(
     Raises:
         UserError: Wrong checkpoint, words that are not about data, or data that do not fit.
     """
-    others = [word for word in words if not word.lstrip("+").startswith(("data.", "data="))]
-    if others:
-        raise UserError(
-            f"{', '.join(others)}: only data.* can be set here, the network is the checkpoint's"
-        )
+    given = keys_of_section(words, "data", "the network is the checkpoint's")
     loaded = load_checkpoint(checkpoint)
     data = configure(words, start=settings_of(loaded)).data
-    given = {word.lstrip("+").partition("=")[0] for word in words}
-    if "data.path" in given:
+    if "path" in given:
         data = _only_this_path(data, given)
     if compat:
         data = replace(data, compat="upstream")
@@ -55,11 +51,8 @@ def _only_this_path(data: DataConfig, given: set[str]) -> DataConfig:
     is_file = isinstance(data.path, str) and Path(data.path).expanduser().is_file()
     exact = is_file or data.dataset == "recordings"
     training: dict[str, Any] = {
-        "data.test_path": data.path if exact else None,
-        "data.recordings": [],
-        "data.exclude": [],
+        "test_path": data.path if exact else None,
+        "recordings": [],
+        "exclude": [],
     }
-    changes = {
-        key.removeprefix("data."): value for key, value in training.items() if key not in given
-    }
-    return replace(data, **changes)
+    return replace(data, **{key: value for key, value in training.items() if key not in given})
