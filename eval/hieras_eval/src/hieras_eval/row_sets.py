@@ -86,8 +86,9 @@ def row_sets(benchmark: Benchmark) -> list[RowSet]:
         roles[clip] = roles.get(clip, 0) | _PUBLIC
     for clip in benchmark.private:
         roles[clip] = roles.get(clip, 0) | _PRIVATE
-    for s, split in enumerate(inner_splits(benchmark).values()):
-        for clip in split.fit:
+    splits = inner_splits(benchmark)
+    for s, seed in enumerate(benchmark.seeds):
+        for clip in splits[seed].fit:
             roles[clip] = roles.get(clip, 0) | 4 << s
     ranges = _by_role(np.array([(*benchmark.clips[clip], role) for clip, role in roles.items()]))
     n_seeds = len(benchmark.seeds)
