@@ -1,0 +1,49 @@
+"""Random changes of skeleton sequences: whole batches on their device, and the original's draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hysp.augment.apply import NTU_MIRROR, apply
+from hysp.augment.config import AugmentConfig
+from hysp.augment.drawn import Drawn, draw_strong, draw_weak
+
+__all__ = ["NTU_MIRROR", "AugmentConfig", "Drawn", "apply", "draw_strong", "draw_weak", "views"]
+
+_CACHED = 128
+
+
+def views(
+    x: Tensor,
+    seeds: Tensor,
+    config: AugmentConfig,
+    compat: str = "paper",
+    mirror: Sequence[int] = NTU_MIRROR,
+) -> tuple[Tensor, Tensor]:
+    """The two views of every sample of a batch.
+
+    Args:
+        x: (B, C, T, V, M), C = 2 or 3, an absent person 0; on any device.
+        seeds: int64 (B,) on the same device; a sample's views depend on its own seed alone.
+        config: The changes.
+        compat: ``upstream`` keeps three defects of the original, see :func:`apply`.
+        mirror: (V,) joint that takes the place of each in a mirror image.
+
+    Returns:
+        Strong and weak view, of the shape and type of ``x``.
+
+    Raises:
+        UserError: See :func:`apply`.
+    """
+    # On a CPU the samples pass in groups that stay in its cache; on a GPU all at once.
+    size = _CACHED if x.device.type == "cpu" else max(len(x), 1)
+    strong, weak = torch.empty_like(x), torch.empty_like(x)
+    for first in range(0, len(x), size):
+        part = slice(first, first + size)
+        for out, draw in ((strong, draw_strong), (weak, draw_weak)):
+            drawn = draw(seeds[part], x[part].shape, config)
+            out[part] = apply(x[part], drawn, config, mirror=mirror, compat=compat)
+    return strong, weak
