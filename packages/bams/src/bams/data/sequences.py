@@ -66,7 +66,8 @@ class Sequences:
         # `range` gives negative indices their meaning and ends iteration with IndexError.
         index = range(len(self))[index]
         features = self._load(self._source, index)
-        inputs = np.array(features.inputs, np.float32)
+        # In C order, whatever the strides of the features: the scale is applied in place.
+        inputs = np.array(features.inputs, np.float32, order="C")
         return FeatureSequence(
             self.names[index],
             self._source.first_frame(index),
