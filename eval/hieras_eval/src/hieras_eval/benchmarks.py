@@ -170,9 +170,11 @@ def load_benchmark(
         train, public, private = known.split(clips)
     else:
         raise UserError(_files_needed(name, metadata))
-    task_names = found.tasks or known.tasks or (labels.vocabulary if labels else ())
-    if not task_names:
-        raise UserError(f"{name}: the tasks are those of the labels' vocabulary: give the labels")
+    task_names = known.tasks if found.tasks is None else found.tasks
+    if task_names is None:
+        if labels is None:
+            raise UserError(f"{name}: the tasks are those in the labels: give the label file")
+        task_names = labels.vocabulary
     sequence_level = set(known.sequence_level if found.tasks is None else found.sequence_level)
     benchmark = Benchmark(
         name=name,
@@ -189,7 +191,7 @@ def load_benchmark(
         train=tuple(train),
         public=tuple(public),
         private=tuple(private),
-        seeds=found.seeds or known.seeds,
+        seeds=known.seeds if found.seeds is None else found.seeds,
         inner_test_size=_inner_test_size(known, training_size),
         max_width=known.max_width,
         averaged_pattern=known.averaged_pattern,

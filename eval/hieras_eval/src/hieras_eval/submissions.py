@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,23 +116,24 @@ def _read_npy(path: Path) -> dict[Any, Any]:
 
 def _read_npz(path: Path) -> dict[str, Any]:
     """The form without pickles, as the dictionary of the other one."""
-    with np.load(path, allow_pickle=False) as archive:
-        stops = "ends" if "ends" in archive.files else "stops"
-        for key in ("names", "starts", stops, "embeddings"):
-            required(dict.fromkeys(archive.files), key, path)
-        names, starts, ends = archive["names"], archive["starts"], archive[stops]
-        if not len(names) == len(starts) == len(ends):
-            raise UserError(
-                f"{path}: {len(names)} names, {len(starts)} starts and {len(ends)} {stops}; "
-                "they must be equally many"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            stops = "ends" if "ends" in archive.files else "stops"
+            for key in ("names", "starts", stops, "embeddings"):
+                required(dict.fromkeys(archive.files), key, path)
+            names, starts, ends = (
+                np.asarray(archive[key]).tolist() for key in ("names", "starts", stops)
             )
-        return {
-            "frame_number_map": {
-                str(name): (int(start), int(stop))
-                for name, start, stop in zip(names, starts, ends, strict=True)
-            },
-            "embeddings": archive["embeddings"],
-        }
+            embeddings = archive["embeddings"]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({error}); write it again") from error
+    lists = (names, starts, ends)
+    if not all(isinstance(entries, list) for entries in lists) or len(set(map(len, lists))) > 1:
+        raise UserError(
+            f"{path}: 'names', 'starts' and {stops!r} must be equally long, one entry per clip"
+        )
+    ranges = zip(starts, ends, strict=True)
+    return {"frame_number_map": dict(zip(names, ranges, strict=True)), "embeddings": embeddings}
 
 
 def _check_array(embeddings: Any, path: Path) -> None:
