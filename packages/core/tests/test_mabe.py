@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,6 +176,37 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path, prot
     assert marker.exists()
 
 
+def resident_megabytes() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssFile")) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux")
+def test_the_memory_of_a_mapped_file_can_be_given_back(tmp_path):
+    values = np.random.default_rng(0).normal(size=(4, 1_000_000))
+    mabe.save_dictionary(tmp_path / "d.npy", {"x": values})
+    mapped = mabe.load_dictionary(tmp_path / "d.npy", memory_map=True)["x"]
+    total = mapped.sum()
+    before = resident_megabytes()
+    mabe.release_pages(mapped[1:, ::2])
+    assert resident_megabytes() < before - 25
+    assert mapped.sum() == total
+    loaded = mabe.load_dictionary(tmp_path / "d.npy")["x"]
+    mabe.release_pages(loaded)
+    np.testing.assert_array_equal(loaded, values)
+
+
+def test_changes_of_a_writeable_map_are_never_thrown_away(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(10_000))
+    private = np.load(tmp_path / "x.npy", mmap_mode="c")
+    private[:] = 3
+    mabe.release_pages(private)
+    locked = private.view(np.ndarray)[5:]
+    locked.flags.writeable = False
+    mabe.release_pages(locked)
+    assert (private == 3).all()
+
+
 @pytest.mark.parametrize(
     ("call", "name"),
     [
@@ -328,6 +360,15 @@ def test_errors_name_the_file_and_the_remedy(tmp_path):
         mabe.load_dictionary(tmp_path / "list.npy")
 
 
+def test_the_caller_may_say_what_was_expected(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    mabe.save_dictionary(tmp_path / "d.npy", {})
+    (tmp_path / "list.pickle").write_bytes(pickle.dumps([1]))
+    for name, found in (("x.npy", "array"), ("list.pickle", "a list")):
+        with pytest.raises(UserError, match=f"holds .*{found}.*, expected labels of mice"):
+            mabe.load_dictionary(tmp_path / name, what="labels of mice")
+
+
 def test_a_bare_pickle_is_read_too(tmp_path):
     (tmp_path / "labels.pickle").write_bytes(pickle.dumps({"vocabulary": ["a"]}))
     assert mabe.load_dictionary(tmp_path / "labels.pickle") == {"vocabulary": ["a"]}
@@ -380,6 +421,7 @@ def test_submission(tmp_path):
         ({"frame_number_map": {"a": 3}}, "clip 'a' has the frame range 3"),
         ({"frame_number_map": {"a": (0, 9)}}, r"frames \[0, 9\) but there are 3 rows"),
         ({"frame_number_map": [1]}, "is a list"),
+        ({"frame_number_map": {"a": (0, 1, 2)}}, r"the frame range \(0, 1, 2\)"),
     ],
 )
 def test_submission_errors(tmp_path, change, match):

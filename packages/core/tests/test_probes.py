@@ -221,6 +221,56 @@ def test_sums_are_the_sums_over_the_frames_of_each_class_and_group():
             np.testing.assert_allclose(got[group, code], rows.T @ rows, atol=1e-8)
 
 
+def test_of_two_complements_either_may_be_multiplied():
+    """Sets that are constant over a block, and sets that hold most of it, come out the same."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3))
+    rare = (rng.random(400) < 0.1).astype(np.int8)
+    targets = [rare, 1 - rare, np.repeat([0, 1, -1, 1], 100), np.where(rare, -1, 2)]
+    values = np.where(rare, np.nan, x[:, 0])
+    tasks = [ClassTask(str(t), ("a", "b", "c"), implied=t % 2) for t in range(4)]
+    sums = ProbeSums(3, [*tasks, ValueTask("v")], 1)
+    for start in range(0, 400, 100):
+        rows = slice(start, start + 100)
+        sums.add(x[rows], [*(target[rows] for target in targets), values[rows]], 0)
+    extended = np.column_stack([x - sums.shift_of(), np.ones(400)])
+    for t, target in enumerate(targets):
+        for code in range(3):
+            rows = extended[target == code]
+            np.testing.assert_allclose(
+                sums.classes(t, [0])[0, code], rows.T @ rows, rtol=0, atol=1e-10
+            )
+            assert sums.classes(t, [0])[0, code, -1, -1] == len(rows)
+    labelled = extended[rare == 0]
+    np.testing.assert_allclose(sums.values(4, [0])[0][0], labelled.T @ labelled, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_shared_frames_are_included_in_several_groups(dtype):
+    problem = Problem(6)
+    whole = problem.sums(dtype=dtype)
+    shift = whole.shift_of()
+    several = ProbeSums(problem.x.shape[1], whole.tasks, 2, shift=shift, dtype=dtype)
+    for group, into in ((0, [0]), (1, [0, 1])):
+        rows = problem.group == group
+        part = ProbeSums(problem.x.shape[1], whole.tasks, 1, shift=shift, dtype=dtype)
+        part.add(problem.x[rows], [problem.codes[rows], problem.values[rows]], 0)
+        several.include(part, into)
+    for group, of_whole in ((0, [0, 1]), (1, [1])):
+        scale = np.abs(whole.total(of_whole)).max() * (1e-12 if dtype is np.float64 else 1e-5)
+        np.testing.assert_allclose(several.total([group]), whole.total(of_whole), atol=scale)
+        np.testing.assert_allclose(
+            several.classes(0, [group])[0], whole.classes(0, of_whole).sum(axis=0), atol=scale
+        )
+        for got, wanted in zip(several.values(1, [group]), whole.values(1, of_whole), strict=True):
+            np.testing.assert_allclose(got[0], wanted.sum(axis=0), rtol=1e-5, atol=scale)
+    assert several.rows.tolist() == [(problem.group < 2).sum(), (problem.group == 1).sum()]
+    with pytest.raises(ValueError, match="another shift"):
+        several.include(ProbeSums(problem.x.shape[1], whole.tasks, 1, shift=shift + 1), [0])
+    with pytest.raises(ValueError, match="other tasks"):
+        several.include(ProbeSums(problem.x.shape[1], [ClassTask("t")], 1, shift=shift), [0])
+
+
 def test_a_large_mean_costs_no_digits():
     problem = Problem(7)
     moved = Problem(7)

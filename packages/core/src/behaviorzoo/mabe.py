@@ -199,10 +199,12 @@ def release_pages(array: np.ndarray) -> None:
     a large mapped file counts as memory of the process until this is called.
     """
     owner: Any = array
-    while isinstance(owner, np.ndarray) and owner.base is not None:
+    while isinstance(owner, np.ndarray):
+        # Only what can be read again: pages of a writeable map may hold what the file does not.
+        if owner.flags.writeable:
+            return
         owner = owner.base
-    # Only what can be read again: pages of a writeable map may hold what the file does not.
-    if isinstance(owner, mmap.mmap) and not array.flags.writeable and hasattr(owner, "madvise"):
+    if isinstance(owner, mmap.mmap) and hasattr(owner, "madvise"):
         owner.madvise(mmap.MADV_DONTNEED)
 
 
