@@ -30,7 +30,7 @@ class Pairs(NamedTuple):
     partners: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Lightning's number formats walk over the parts of a batch
 class Draws:
     """Random choices of one batch.
 

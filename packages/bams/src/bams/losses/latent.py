@@ -29,7 +29,9 @@ def latent_loss(head: nn.Sequential, embedding: Tensor, pairs: Pairs) -> Tensor:
     sequences = torch.arange(len(embedding), device=embedding.device)
     predicted = predict_at(head, embedding, pairs.anchors)
     target = embedding[sequences, pairs.partners].detach()
-    return 1 - cosine_similarity(predicted, target, dim=-1, eps=1e-8).mean()
+    # A cosine near 1 has no digits left in half precision.
+    dtype = torch.promote_types(embedding.dtype, torch.float32)
+    return 1 - cosine_similarity(predicted.to(dtype), target.to(dtype), dim=-1, eps=1e-8).mean()
 
 
 def predict_at(head: nn.Sequential, embedding: Tensor, frames: Tensor) -> Tensor:

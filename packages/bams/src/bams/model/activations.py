@@ -28,6 +28,7 @@ class _PReLU(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         (grad,) = grads
         x, slope = ctx.saved_tensors
+        grad = grad.to(x.dtype)  # autocast gives the output another type than the input
         positive = torch.ops.aten.threshold_backward(grad, x, 0)
         grad_x = torch.lerp(positive, grad, slope.to(x.dtype))  # slope * grad where x <= 0
         grad_slope = (grad * x.clamp(max=0)).sum(dtype=slope.dtype)

@@ -6,7 +6,7 @@ frames, N features of a frame, E features of an embedding, M actions, K bins of 
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,11 @@ class BAMS(nn.Module):
             {name: LatentPredictor(c.channels[-1]) for name, c in config.encoders.items()}
         )
         initialise(self, generator)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the parts that training and embedding call; the whole is never called there."""
+        for part in (*self.encoders.values(), self.predictor):
+            part.compile(*args, **kwargs)
 
     @property
     def receptive_fields(self) -> dict[str, int]:
