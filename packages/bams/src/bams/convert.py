@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
-from behaviorzoo.schema import to_dict
+from behaviorzoo.schema import from_dict, to_dict
 
 if TYPE_CHECKING:
     from bams.checkpoints import LoadedModel
@@ -100,6 +100,20 @@ def to_authors(source: str | Path, out: str | Path) -> Path:
     with atomic_path(out) as temporary:
         torch.save(state, temporary)
     return out
+
+
+def settings_of(loaded: LoadedModel) -> TrainConfig:
+    """All settings of a checkpoint, whoever wrote it.
+
+    Raises:
+        UserError: Settings that ours do not allow.
+    """
+    from bams.config import TrainConfig
+
+    if loaded.full_config is None:
+        return published_settings(loaded)
+    content = {**loaded.full_config, "model": to_dict(loaded.config)}
+    return from_dict(TrainConfig, content, where=str(loaded.path))
 
 
 def published_settings(loaded: LoadedModel) -> TrainConfig:
