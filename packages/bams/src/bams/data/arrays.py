@@ -22,7 +22,7 @@ ANIMAL = "animal"
 
 def arrays(config: DataConfig, compat: Compat, state: Mapping[str, Any]) -> Source:
     """Sequences of the files in ``data.path`` (and ``data.test_path``), one after another."""
-    files = _files(config)
+    files = data_files(config)
     parts = [(*read_array(path), train) for path, train in files]
     n_values = parts[0][0].shape[-1]
     for (path, _), (keypoints, _, _) in zip(files, parts, strict=True):
@@ -76,7 +76,7 @@ def read_array(path: str | Path) -> tuple[np.ndarray, list[str]]:
             with content:
                 keypoints, names = _from_archive(path, content)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        objects = "Object arrays" in str(error)
+        objects = "object" in str(error).lower()
         reason = "it holds Python objects, which are not read" if objects else "damaged or no array"
         raise UserError(
             f"{path}: {reason}; save numbers (samples, frames, values) with np.save or np.savez, "
@@ -127,11 +127,12 @@ def _check_names(names: list[str], config: DataConfig) -> None:
         seen.add(name)
 
 
-def _files(config: DataConfig) -> list[tuple[Path, bool]]:
+def data_files(config: DataConfig) -> list[tuple[Path, bool]]:
+    """Files of the configuration, and whether they are of the training split."""
     if not config.path:
         raise UserError("data.path is empty: give a .npy or .npz file (samples, frames, values)")
     return [
-        (Path(path).expanduser(), train)
+        (existing_file(path, "array"), train)
         for paths, train in ((config.path, True), (config.test_path or [], False))
         for path in ([paths] if isinstance(paths, str) else paths)
     ]

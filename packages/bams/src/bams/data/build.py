@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
 
-from bams.data.cache import Processed, load_processed, save_processed
+from bams.data.cache import Processed, load_processed, save_processed, settings_of
 from bams.data.config import Compat, DataConfig
 from bams.data.dataset import BehaviorDataset, Rows
 from bams.data.features import Features, Source
@@ -51,12 +52,13 @@ def build_training_data(
     data_cfg.check()
     source = None
     if data_cfg.cache and Path(data_cfg.cache).expanduser().exists():
-        processed = load_processed(data_cfg, compat, n_bins)
+        processed = load_processed(data_cfg.cache, cache_settings(data_cfg, compat, n_bins))
     else:
         source = _learning(data_cfg, open_source(data_cfg, compat, scaling))
         processed = process(source, n_bins, compat, scaling)
         if data_cfg.cache:
-            save_processed(processed, data_cfg, compat, n_bins)
+            settings = cache_settings(data_cfg, compat, n_bins)
+            save_processed(processed, data_cfg.cache, settings)
     empty = processed.scaling.empty_inputs
     if compat == "upstream" and empty and not allow_nan:
         raise UserError(
@@ -89,7 +91,7 @@ def open_sequences(
     """
     data_cfg.check()
     source = open_source(data_cfg, compat, scaling)
-    if scaling is None:
+    if scaling is None or not scaling.known:
         if data_cfg.dataset == "recordings":
             raise UserError(
                 "recordings need what the training run learned (key points, normalisation, scale): "
@@ -105,10 +107,9 @@ def open_sequences(
 
 def open_source(data_cfg: DataConfig, compat: Compat, scaling: Scaling | None = None) -> Source:
     """Recordings of the configuration with their features, in order; nothing is computed yet."""
-    name = data_cfg.dataset
-    module = import_module(f"bams.data.{_MODULES.get(name, name)}")
     function = cast(
-        Callable[[DataConfig, Compat, Mapping[str, Any]], Source], getattr(module, name)
+        Callable[[DataConfig, Compat, Mapping[str, Any]], Source],
+        getattr(_module(data_cfg), data_cfg.dataset),
     )
     return function(data_cfg, compat, scaling.state if scaling else {})
 
@@ -144,6 +145,12 @@ def process(
     return Processed(
         scaling.scale_inputs(inputs), bins, ignored, rows_of(source), scaling, tuple(source.names)
     )
+
+
+def cache_settings(data_cfg: DataConfig, compat: Compat, n_bins: int) -> dict[str, Any]:
+    """What the features of a configuration depend on; their file tells it too."""
+    files = _module(data_cfg).data_files(data_cfg) if data_cfg.path else None
+    return settings_of(data_cfg, files, compat, n_bins)
 
 
 def input_scaling(source: Source, compat: Compat) -> Scaling:
@@ -256,6 +263,10 @@ def _recording_windows(config: DataConfig, lengths: np.ndarray) -> tuple[int, in
 def _learning(config: DataConfig, source: Source) -> Source:
     """The recordings that are trained on."""
     return source if config.learns_from_test else _of_split(source, "train")
+
+
+def _module(config: DataConfig) -> ModuleType:
+    return import_module(f"bams.data.{_MODULES.get(config.dataset, config.dataset)}")
 
 
 def _of_split(source: Source, split: Split) -> Source:

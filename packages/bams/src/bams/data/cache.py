@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path, existing_file
 
 FORMAT = 1
-_SETTINGS = ("dataset", "path", "test_path", "learns_from_test")
+ON_TRUST = "the authors' cache, taken on trust"
 
 
 class Processed(NamedTuple):
@@ -42,16 +43,19 @@ class Processed(NamedTuple):
     names: tuple[str, ...]
 
 
-def save_processed(processed: Processed, config: DataConfig, compat: Compat, n_bins: int) -> Path:
-    """Write features to ``data.cache``; the file appears only when it is whole.
+def save_processed(processed: Processed, path: str | Path, settings: Mapping[str, Any]) -> Path:
+    """Write features; the file appears only when it is whole.
+
+    Args:
+        processed: The features.
+        path: Target.
+        settings: From :func:`settings_of`.
 
     Raises:
         UserError: The file system refuses.
     """
-    assert config.cache is not None
-    path = Path(config.cache).expanduser()
-    settings = _settings(config, compat, n_bins)
-    about = {"format": FORMAT, "settings": settings, "scaling": processed.scaling.to_dict()}
+    path = Path(path).expanduser()
+    about = {"format": FORMAT, "settings": dict(settings), "scaling": processed.scaling.to_dict()}
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         np.savez(
             handle,
@@ -65,17 +69,21 @@ def save_processed(processed: Processed, config: DataConfig, compat: Compat, n_b
     return path
 
 
-def load_processed(config: DataConfig, compat: Compat, n_bins: int) -> Processed:
-    """Read the features at ``data.cache``.
+def load_processed(path: str | Path, wanted: Mapping[str, Any]) -> Processed:
+    """Read features.
+
+    Args:
+        path: The file.
+        wanted: Settings that it must have been made with.
 
     Raises:
         UserError: Damaged, not such a file, or made with other settings; it names the first.
     """
-    path = existing_file(str(config.cache), "feature file")
+    path = existing_file(path, "feature file")
     try:
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
-            _check_settings(path, about["settings"], _settings(config, compat, n_bins))
+            _check_settings(path, about["settings"], wanted)
             rows = Rows(*(file[f"row_{name}"] for name in Rows._fields))
             return Processed(
                 file["inputs"],
@@ -92,15 +100,33 @@ def load_processed(config: DataConfig, compat: Compat, n_bins: int) -> Processed
         ) from error
 
 
-def _settings(config: DataConfig, compat: Compat, n_bins: int) -> dict[str, Any]:
-    """What the features depend on."""
-    settings = {name: getattr(config, name) for name in _SETTINGS}
-    return {**settings, "compat": compat, "hoa_bins": n_bins}
+def settings_of(
+    config: DataConfig, files: Sequence[tuple[Path, bool]] | None, compat: Compat, n_bins: int
+) -> dict[str, Any]:
+    """What features depend on.
+
+    Args:
+        config: Where the data are.
+        files: Files of the data and whether they are of the training split. They count by name
+            and size, so that a folder can be moved. None = they are not at hand.
+        compat: By whose rules.
+        n_bins: Bins of the actions.
+    """
+    settings = {
+        "dataset": config.dataset,
+        "include_test_data": config.learns_from_test,
+        "compat": compat,
+        "hoa_bins": n_bins,
+    }
+    if files is not None:
+        settings["files"] = [[path.name, path.stat().st_size, train] for path, train in files]
+    return settings
 
 
-def _check_settings(path: Path, made: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _check_settings(path: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for name, value in wanted.items():
-        if made.get(name) != value:
+        on_trust = name != "hoa_bins" and made.get("files") == ON_TRUST
+        if made.get(name) != value and not on_trust:
             raise UserError(
                 f"{path}: made with {name} = {made.get(name)}, this run has {value}; delete the "
                 "file, or name another one with data.cache"

@@ -87,7 +87,7 @@ def read_clips(config: DataConfig) -> list[Clip]:
         UserError: No such file, or clips of different animals or points; it names the clip.
     """
     clips: list[Clip] = []
-    for path, is_train in _files(config):
+    for path, is_train in data_files(config):
         clips += [Clip(name, keypoints, is_train) for name, keypoints in _poses(path)]
     if not clips:
         raise UserError(f"{config.path}: no clip in the {config.dataset} files")
@@ -136,8 +136,8 @@ def _source(
     )
 
 
-def _files(config: DataConfig) -> list[tuple[Path, bool]]:
-    """Files of the configuration and whether they are of the training split."""
+def data_files(config: DataConfig) -> list[tuple[Path, bool]]:
+    """Files of the configuration, and whether they are of the training split."""
     if not config.path:
         raise UserError(f"data.path is empty: give the folder or the files of {config.dataset}")
     paths = [config.path] if isinstance(config.path, str) else config.path

@@ -18,6 +18,7 @@ from bams.data.config import Compat, DataConfig
 from bams.data.features import Source
 from bams.data.keypoints import state_action_features
 from behaviorzoo.errors import UserError
+from behaviorzoo.files import existing_file
 from behaviorzoo.mabe import load_dictionary, required
 
 STATE, ACTION = "dof_pos", "dof_vel"
@@ -36,7 +37,7 @@ TAGS = {
 
 def quadrupeds(config: DataConfig, compat: Compat, state: Mapping[str, Any]) -> Source:
     """All trajectories of ``robot_dataset.npy``, each a recording of its own."""
-    path = _file(config)
+    ((path, _),) = data_files(config)
     content = load_dictionary(path, memory_map=True)
     states, actions = (time_major(content, name, path) for name in (STATE, ACTION))
     if states.shape != actions.shape:
@@ -112,9 +113,11 @@ def _joint_names(content: Mapping[str, Any], count: int) -> tuple[str, ...]:
     return tuple(f"joint {number + 1}" for number in range(count))
 
 
-def _file(config: DataConfig) -> Path:
+def data_files(config: DataConfig) -> list[tuple[Path, bool]]:
+    """The file of the configuration, as a list like that of other data."""
     paths = [config.path] if isinstance(config.path, str) else config.path
     if len(paths) != 1 or not paths[0]:
         raise UserError("data.path: give one file, robot_dataset.npy, or its folder")
     path = Path(paths[0]).expanduser()
-    return path / "robot_dataset.npy" if path.is_dir() else path
+    file = path / "robot_dataset.npy" if path.is_dir() else path
+    return [(existing_file(file, "quadruped data set"), True)]

@@ -29,7 +29,7 @@ class Scaling:
 
     Attributes:
         input_scale: Largest absolute value of every input feature, float32 (N,); 0 where a
-            feature is 0 everywhere.
+            feature is 0 everywhere; empty where it is not known.
         edges: Edges between the bins of every action, float32 (M, K - 1).
         target_scale: Largest absolute edge of every action, float64 (M,).
         input_names: What the input features are.
@@ -54,6 +54,11 @@ class Scaling:
     def n_bins(self) -> int:
         """Bins K."""
         return self.edges.shape[1] + 1
+
+    @property
+    def known(self) -> bool:
+        """Whether the scale of the inputs is known; features of others come without it."""
+        return len(self.input_scale) > 0
 
     @property
     def empty_inputs(self) -> list[str]:
