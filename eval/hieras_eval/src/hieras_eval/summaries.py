@@ -21,7 +21,6 @@ from hieras_eval.tables import (
     SEQUENCE,
     TASK,
     alpha_columns,
-    level_order,
 )
 
 ALL = "all"
@@ -138,11 +137,13 @@ def chosen_scores(
     Args:
         tidy: Tidy table.
         kind: ``PUBLISHED`` or ``CORRECTED``.
-        pooled: ``"no"`` for frames, ``"aligned"`` or ``"upstream"`` for whole clips.
+        pooled: ``"no"`` for frames, ``"aligned"`` or ``"upstream"`` for whole clips, which are
+            always scored over public and private clips together.
     """
+    part = kind["part"] if pooled == "no" else "private+public"
     rows = (
         tidy["vote"].isin(kind["vote"])
-        & (tidy["part"] == kind["part"])
+        & (tidy["part"] == part)
         & (tidy["pooled"] == pooled)
         & np.isclose(tidy["penalty"].to_numpy(dtype=float), REPORTED_PENALTY)
         & (tidy["seed"] == ALL)
@@ -177,12 +178,12 @@ def group_means(
         Columns level, group, metric, value, sd (over seeds, n - 1), tasks (with a score),
         missing (tasks without one). The group ``all`` holds every task of a metric where there
         are several groups of it; then, with the metric ``f1 of clips``, the tasks that are scored
-        per clip. Levels in their order, groups from fine to coarse.
+        per clip. Levels in the order of the table, groups from fine to coarse.
     """
     scores, seeds = chosen_scores(tidy, kind), seed_scores(tidy, kind["part"])
     clips = chosen_scores(tidy, kind, pooled="aligned").dropna(subset=["value"])
     rows = []
-    for level in sorted(tidy["level"].unique(), key=level_order):
+    for level in tidy["level"].unique():
         own, own_seeds = _where(scores, scores["level"] == level), seeds["level"] == level
         for group, metric in panels(tidy):
             inside = own["metric"] == metric
@@ -209,7 +210,9 @@ def group_means(
 def panels(tidy: pd.DataFrame) -> list[tuple[str, str]]:
     """Pairs (group, metric), fine to coarse; values after classes; ``all`` after the groups."""
     known = list(dict.fromkeys(zip(tidy["group"], tidy["metric"], strict=True)))
-    order = {group: position for position, group in enumerate(_FINE_TO_COARSE)}
+    # Groups of a user's own labels stay in their order, even where they bear such a name.
+    ours = all(group in _FINE_TO_COARSE for group, _ in known)
+    order = {group: position for position, group in enumerate(_FINE_TO_COARSE * ours)}
     found: list[tuple[str, str]] = []
     for metric in sorted({metric for _, metric in known}):
         groups = [group for group, other in known if other == metric]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path, existing_file
+from behaviorzoo.score_table import is_combined
 
 TASK, PRIVATE, PUBLIC, METRIC = "Task ID", "Private Score", "Public Score", "Metric"
 NO_ENSEMBLE, POOLED, SEQUENCE = "No Ensemble Score", "Pooled Score", "Sequence Level Task"
@@ -55,7 +56,7 @@ def level_order(level: str) -> tuple[int, int, str]:
     """Sort key: numbers by value, then other names, ``combined`` last."""
     if level.isdigit():
         return 0, int(level), ""
-    return 1 + (level == "combined"), 0, level
+    return 1 + is_combined(level), 0, level
 
 
 def level_title(level: str) -> str:
