@@ -202,5 +202,5 @@ def _config(
         if found.get("model") is None or arguments.get("pretrain") is False:
             return classifier_options(arguments, state)
         return pretrain_options(arguments, str(method), bool(cfg.get("hyper", True)))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UserError) as error:
         raise UserError(f"{path}: its 'model_args' cannot be read ({error})") from error

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import conv2d, relu
 
 from behaviorzoo.errors import UserError
 from hysp.model.config import EncoderConfig
+from hysp.model.dropout import Dropout
+from hysp.model.temporal import TemporalConv
 
 TEMPORAL_KERNEL = 9
 """Frames that one temporal convolution sees."""
@@ -37,8 +39,11 @@ class GraphConv(nn.Module):
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
         """Convolve: (B, C, T, V) with (K, V, V) to (B, C', T, V)."""
         K = self.n_parts
-        y = self.conv(x).unflatten(1, (K, -1))
-        return torch.einsum("bkctv,kvw->bctw", y, adjacency)
+        assert self.conv.bias is not None
+        gathered = torch.cat([x @ part for part in adjacency], dim=1)  # (B, K * C, T, V)
+        weight = self.conv.weight.unflatten(0, (K, -1)).transpose(0, 1).flatten(1, 2)
+        bias = self.conv.bias.unflatten(0, (K, -1)).T @ adjacency.sum(1)  # (C', V)
+        return conv2d(gathered, weight) + bias[:, None]
 
 
 class Block(nn.Module):
@@ -67,15 +72,9 @@ class Block(nn.Module):
         self.tcn = nn.Sequential(
             nn.BatchNorm2d(out_channels),
             nn.ReLU(),
-            nn.Conv2d(
-                out_channels,
-                out_channels,
-                (TEMPORAL_KERNEL, 1),
-                stride=(stride, 1),
-                padding=(TEMPORAL_KERNEL // 2, 0),
-            ),
+            TemporalConv(out_channels, TEMPORAL_KERNEL, stride),
             nn.BatchNorm2d(out_channels),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
         self.has_residual = residual
         self.residual: nn.Module = nn.Identity()
