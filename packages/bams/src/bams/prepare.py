@@ -12,9 +12,10 @@ import pandas as pd
 
 from bams.annotation_files import save_annotations
 from bams.annotations import NAMES
-from bams.data import DataConfig, build_training_data
+from bams.data import DataConfig
 from bams.data.arrays import KEY
 from bams.data.arrays import NAMES as SAMPLE_NAMES
+from bams.data.build import cache_settings, open_source, process
 from bams.data.cache import ON_TRUST, Processed, save_processed
 from bams.data.config import Compat
 from bams.data.dataset import Rows
@@ -79,12 +80,13 @@ def _quadrupeds(source: Path, out: Path, compat: Compat) -> str:
 
 def _benchmark(dataset: Literal["mice", "flies"]) -> Callable[[Path, Path, Compat], str]:
     def make(source: Path, out: Path, compat: Compat) -> str:
-        out.unlink(missing_ok=True)
-        config = DataConfig(dataset=dataset, path=str(source), cache=str(out))
-        data = build_training_data(config, compat, PUBLISHED_BINS)
+        config = DataConfig(dataset=dataset, path=str(source))
+        processed = process(open_source(config, compat), PUBLISHED_BINS, compat)
+        save_processed(processed, out, cache_settings(config, compat, PUBLISHED_BINS))
         return (
-            f"{out}: {data.n_inputs} features and {data.n_targets} actions of {len(data)} "
-            f"sequences, {PUBLISHED_BINS} bins; train with data.cache={out}"
+            f"{out}: {processed.inputs.shape[1]} features and {processed.bins.shape[1]} actions of "
+            f"{len(processed.rows.lengths)} sequences, {PUBLISHED_BINS} bins; train with "
+            f"data.cache={out}"
         )
 
     return make
