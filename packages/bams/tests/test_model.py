@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from bams.model import BAMS, EncoderConfig, ModelConfig
-from bams.model.activations import Dropout, PReLU, keep_mask
+from bams.model.activations import PReLU
 from bams.model.mlp import MLP, LatentPredictor
 from bams.model.tcn import (
     CausalConv1d,
@@ -178,37 +178,6 @@ def test_prelu_by_finite_differences():
     assert torch.autograd.gradcheck(
         lambda x, w: torch.func.functional_call(module, {"weight": w}, (x,)), (x, module.weight)
     )
-
-
-@pytest.mark.parametrize("rate", [0.2, 0.5, 0.003])
-def test_dropout_drops_its_share_and_keeps_the_mean(rate):
-    torch.manual_seed(0)
-    n = 400_001  # not a multiple of the numbers in one draw
-    x = torch.ones(n)
-    y = Dropout(rate).train()(x)
-    dropped = (y == 0).double().mean()
-    assert abs(dropped - rate) < 5 * (rate * (1 - rate) / n) ** 0.5
-    torch.testing.assert_close(
-        y[y != 0], torch.full_like(y[y != 0], 1 / (1 - rate)), rtol=1e-4, atol=0
-    )
-    # Every place has its own draw: neighbours are independent.
-    both = ((y[:-1] == 0) & (y[1:] == 0)).double().mean()
-    assert abs(both - rate**2) < 6 * (rate**2 / n) ** 0.5
-    for place in range(4):
-        assert abs((y[place::4] == 0).double().mean() - rate) < 6 * (rate * 4 / n) ** 0.5
-
-
-def test_dropout_repeats_with_the_seed_and_rests_in_evaluation():
-    x = torch.randn(5, 6)
-    layer = Dropout(0.4)
-    torch.manual_seed(3)
-    first = layer(x)
-    assert not torch.equal(layer(x), first)
-    torch.manual_seed(3)
-    assert torch.equal(layer(x), first)
-    assert layer.eval()(x) is x
-    assert Dropout(0.0).train()(x) is x
-    assert keep_mask(torch.ones(2, 3, dtype=torch.float64), 0.5).dtype == torch.float64
 
 
 # -- heads ------------------------------------------------------------------------------------

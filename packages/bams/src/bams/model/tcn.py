@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, pad
 
-from bams.model.activations import Dropout, PReLU
+from bams.model.activations import PReLU
 from bams.model.config import EncoderConfig
+from behaviorzoo.dropout import Dropout
 
 SLOPE = 0.1
 """First slope of the encoders' PReLUs."""
