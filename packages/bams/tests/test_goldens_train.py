@@ -59,7 +59,7 @@ def mean_distance(pred, bins, ignored, n_bins, config, compat):
     targets = hoa_targets(bins, ignored, n_bins, config.hoa_window, compat, dtype=pred.dtype)
     logits = pred.unflatten(-1, (bins.shape[2], n_bins))
     distance = mallows_distance(logits, targets.cumulative.view(logits.shape))
-    weights = cell_weights(ignored, bins.shape[2], config, compat, pred.dtype)
+    weights = cell_weights(bins, ignored, config, compat, pred.dtype)
     return (distance * weights).sum() / weights.sum(), weights
 
 

@@ -43,11 +43,13 @@ LOSS = LossConfig(
     pairs={"short_term": PairConfig(10, 3), "long_term": PairConfig(15)},
 )
 BATCH, LENGTH = 3, 40
+NOT_OBSERVED = 255
 
 
 def make_batch(seed=0, length=LENGTH, missing=0.15, n_targets=3, n_bins=4):
     rng = np.random.default_rng(seed)
     bins = rng.integers(n_bins, size=(BATCH, length, n_targets)).astype(np.uint8)
+    bins[rng.random(bins.shape) < missing / 2] = NOT_OBSERVED
     ignored = rng.random((BATCH, length)) < missing
     return SimpleNamespace(
         inputs=torch.from_numpy(rng.normal(size=(BATCH, length, 5))),
@@ -80,36 +82,42 @@ def slow_targets(bins, ignored, n_bins, window, compat):
     out = np.zeros((*bins.shape, n_bins))
     for b, t, m in np.ndindex(bins.shape):
         if compat == "upstream":
-            out[b, t, m, bins[b, t, m]] = min(window, length - 1 - t) / window
+            out[b, t, m, min(bins[b, t, m], n_bins - 1)] = min(window, length - 1 - t) / window
             continue
-        future = [t + i for i in range(1, window + 1) if t + i < length and not ignored[b, t + i]]
+        future = [
+            s
+            for s in range(t + 1, min(t + window, length - 1) + 1)
+            if not ignored[b, s] and bins[b, s, m] != NOT_OBSERVED
+        ]
         for s in future:
             out[b, t, m, bins[b, s, m]] += 1 / len(future)
     return out
 
 
-def slow_weights(ignored, n_targets, config, compat):
+def slow_weights(bins, ignored, config, compat):
     """Weights (B, L, M) cell by cell."""
-    ignored = np.array(ignored)
+    bins, ignored = np.asarray(bins), np.array(ignored)
     window = config.hoa_window
     if compat == "upstream" and config.upstream_access == "later":
         ignored[:, : max(ignored.shape[1] - window, 0)] = True
     valid = slow_valid(ignored, window)
-    n_sequences, length = valid.shape
-    out = np.zeros((n_sequences, length, n_targets))
+    length, n_targets = bins.shape[1:]
+    out = np.zeros(bins.shape)
     for b, t, m in np.ndindex(out.shape):
         if compat == "upstream":
             at = (t * n_targets + m) % length
             out[b, t, m] = 0 if at < config.skip_frames else 1 - valid[b, at]
-        else:
-            out[b, t, m] = 0 if t < config.skip_frames else valid[b, t]
+        elif t >= config.skip_frames:
+            future = range(t + 1, min(t + window, length - 1) + 1)
+            seen = [not ignored[b, s] and bins[b, s, m] != NOT_OBSERVED for s in future]
+            out[b, t, m] = sum(seen) / window
     return out
 
 
 def slow_hoa(logits, bins, ignored, n_bins, config, compat, keep=None):
     """The whole loss from (B, L, M, K) in full."""
     target = torch.from_numpy(slow_targets(bins, ignored, n_bins, config.hoa_window, compat))
-    weights = torch.from_numpy(slow_weights(ignored, bins.shape[2], config, compat))
+    weights = torch.from_numpy(slow_weights(bins, ignored, config, compat))
     if keep is not None:
         weights = weights * keep[..., None]
     predicted = logits.view(target.shape).softmax(-1)
@@ -171,17 +179,20 @@ def test_bytes_suffice_for_the_largest_window_and_number_of_bins():
     **SIZES,
 )
 def test_weights_are_those_laid_out_one_by_one(compat, access, skip, length, window, missing, seed):
-    ignored = make_batch(seed, length, missing).ignored
+    batch = make_batch(seed, length, missing)
     config = LossConfig(hoa_window=window, skip_frames=skip, upstream_access=access)
-    found = cell_weights(ignored, 3, config, compat, torch.float64)
-    np.testing.assert_allclose(found, slow_weights(ignored, 3, config, compat), atol=1e-12)
+    found = cell_weights(batch.bins, batch.ignored, config, compat, torch.float64)
+    wanted = slow_weights(batch.bins, batch.ignored, config, compat)
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+    valid = valid_fraction(batch.ignored, window, torch.float64)
+    np.testing.assert_allclose(valid, slow_valid(batch.ignored, window), atol=1e-12)
 
 
 def test_upstream_trains_on_few_cells_of_clean_data():
     """The figure of the description: weight where (cell mod L) >= L - W, rising to one."""
-    ignored = torch.zeros(1, 50, dtype=torch.bool)
+    bins, ignored = torch.zeros(1, 50, 3, dtype=torch.uint8), torch.zeros(1, 50, dtype=torch.bool)
     config = LossConfig(hoa_window=8, skip_frames=0)
-    weights = cell_weights(ignored, 3, config, "upstream").flatten()
+    weights = cell_weights(bins, ignored, config, "upstream").flatten()
     at = torch.arange(150) % 50
     expected = torch.where(at >= 42, (at - 41) / 8, 0.0)
     torch.testing.assert_close(weights, expected)
@@ -192,7 +203,8 @@ def test_masks_given_are_not_written_to():
     after = ignored_after_access(ignored, 4)
     assert not ignored.any()
     assert after[0].tolist() == [True] * 16 + [False] * 4
-    cell_weights(ignored, 2, LossConfig(hoa_window=4, upstream_access="later"), "upstream")
+    bins = torch.zeros(1, 20, 2, dtype=torch.uint8)
+    cell_weights(bins, ignored, LossConfig(hoa_window=4, upstream_access="later"), "upstream")
     assert not ignored.any()
     assert valid_fraction(ignored, 4)[0, -5:].tolist() == [1, 0.75, 0.5, 0.25, 0]
 
@@ -235,7 +247,7 @@ def test_the_predictor_runs_on_few_frames_of_clean_data():
     predictor.register_forward_hook(lambda module, args, out: seen.append(len(args[0])))
     batch = make_batch(missing=0.0)
     hoa_loss(predictor, batch.inputs.float(), batch.bins, batch.ignored, 4, LOSS, "upstream")
-    carrying = (slow_weights(batch.ignored, 3, LOSS, "upstream") > 0).any(-1).sum()
+    carrying = (slow_weights(batch.bins, batch.ignored, LOSS, "upstream") > 0).any(-1).sum()
     assert seen == [carrying]
     assert carrying < BATCH * LENGTH / 2
 

@@ -1,8 +1,9 @@
 """Histogram of actions: which actions does the near future hold? Targets, weights, distance.
 
-Actions are quantised: ``bins`` (B, L, M) uint8. A target is a histogram over K bins for every
-frame and action; it is kept as whole counts (bytes) of its *cumulative* sums and a scale, and
-made on the device for the frames that are scored, never (B, L, M, K) in floats.
+Actions are quantised: ``bins`` (B, L, M) uint8, 255 where an action was not observed. A target is
+a histogram over K bins for every frame and action; it is kept as whole counts (bytes) of its
+*cumulative* sums and a scale, and made on the device for the frames that are scored, never
+(B, L, M, K) in floats.
 
 Letters: B sequences, L frames, M actions, K bins, W frames of the window, R scored frames.
 
@@ -20,8 +21,8 @@ from torch import Tensor
 
 from bams.losses.config import Compat, LossConfig
 
-_NO_BIN = 255
-"""Larger than every bin, hence in no cumulative sum."""
+_NOT_OBSERVED = 255
+"""Mark of an action that was not observed; larger than every bin, hence in no cumulative sum."""
 
 
 class HoATargets(NamedTuple):
@@ -29,7 +30,7 @@ class HoATargets(NamedTuple):
 
     Attributes:
         counts: uint8 (R, M, K), actions in bins up to and including k.
-        scale: float (R,), what a count is worth; 1 / scale is the sum of a full histogram.
+        scale: float (R, M), what one count is worth.
     """
 
     counts: Tensor
@@ -38,21 +39,107 @@ class HoATargets(NamedTuple):
     @property
     def cumulative(self) -> Tensor:
         """G, the cumulative histograms (R, M, K)."""
-        return self.counts * self.scale[:, None, None]
+        return self.counts * self.scale[..., None]
+
+    def part(self, rows: slice) -> HoATargets:
+        """Some of the frames."""
+        return HoATargets(self.counts[rows], self.scale[rows])
 
 
-def valid_fraction(ignored: Tensor, window: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Share of the next W frames that exist and are not ignored.
+def hoa_targets(
+    bins: Tensor,
+    ignored: Tensor,
+    n_bins: int,
+    window: int,
+    compat: Compat,
+    rows: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> HoATargets:
+    """Cumulative target histograms.
 
     Args:
+        bins: uint8 (B, L, M), less than K, or 255.
         ignored: bool (B, L).
-        window: W.
+        n_bins: K, at most 255.
+        window: W, at most 255.
+        compat: Whose targets.
+        rows: int64 (R,), wanted frames as indices into B * L; all where None.
+        dtype: Of the scale.
+    """
+    if rows is None:
+        rows = torch.arange(ignored.numel(), device=bins.device)
+    if compat == "upstream":
+        return _upstream_targets(bins, n_bins, window, rows, dtype)
+    return _paper_targets(bins, ignored, n_bins, window, rows, dtype)
+
+
+def _paper_targets(
+    bins: Tensor, ignored: Tensor, n_bins: int, window: int, rows: Tensor, dtype: torch.dtype
+) -> HoATargets:
+    """[paper] Actions of the next W frames, those that exist, are observed and not ignored."""
+    below = _up_to(bins.masked_fill(ignored[..., None], _NOT_OBSERVED), n_bins)
+    counts = _next_frames(below, window, rows)
+    total = counts[..., -1].to(dtype)
+    return HoATargets(counts, torch.where(total > 0, 1 / total.clamp(min=1), 0))
+
+
+def _upstream_targets(
+    bins: Tensor, n_bins: int, window: int, rows: Tensor, dtype: torch.dtype
+) -> HoATargets:
+    """[upstream] The action of the CURRENT frame, with a mass that falls to 0 at the end.
+
+    The mass is min(W, L - 1 - t) / W. Ignored frames count as well, and an action that was not
+    observed counts as the last bin.
+    """
+    length = bins.shape[1]
+    mass = (length - 1 - rows % length).clamp(max=window).to(dtype) / window
+    counts = _up_to(bins.flatten(0, 1)[rows].clamp(max=n_bins - 1), n_bins)
+    return HoATargets(counts, mass[:, None].expand(-1, bins.shape[2]))
+
+
+def cell_weights(
+    bins: Tensor,
+    ignored: Tensor,
+    config: LossConfig,
+    compat: Compat,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Weight of every frame and action in the loss, not normalised.
+
+    Args:
+        bins: uint8 (B, L, M).
+        ignored: bool (B, L).
+        config: Window, skipped frames and access.
+        compat: Whose weights.
         dtype: Of the result.
 
     Returns:
-        (B, L) in [0, 1]; 0 at the last frame.
+        (B, L, M), not negative.
     """
-    return _next_frames(~ignored[..., None], window)[..., 0].to(dtype) / window
+    weigh = _upstream_weights if compat == "upstream" else _paper_weights
+    return weigh(bins, ignored, config, dtype)
+
+
+def _paper_weights(bins: Tensor, ignored: Tensor, config: LossConfig, dtype: torch.dtype) -> Tensor:
+    """[paper] An action of a frame weighs as much as its window is valid."""
+    missing = ignored[..., None] | (bins == _NOT_OBSERVED)
+    weights = valid_fraction(missing, config.hoa_window, dtype)
+    weights[:, : config.skip_frames] = 0
+    return weights
+
+
+def _upstream_weights(
+    bins: Tensor, ignored: Tensor, config: LossConfig, dtype: torch.dtype
+) -> Tensor:
+    """[upstream] The INVALID fraction, and the L weights repeated M times over the L * M cells.
+
+    Cell (t, m) gets the weight of frame (t * M + m) mod L instead of that of frame t.
+    """
+    if config.upstream_access == "later":
+        ignored = ignored_after_access(ignored, config.hoa_window)
+    weights = 1 - valid_fraction(ignored, config.hoa_window, dtype)
+    weights[:, : config.skip_frames] = 0
+    return weights.repeat(1, bins.shape[2]).view(bins.shape)
 
 
 def ignored_after_access(ignored: Tensor, window: int) -> Tensor:
@@ -69,108 +156,19 @@ def ignored_after_access(ignored: Tensor, window: int) -> Tensor:
     return changed
 
 
-def cell_weights(
-    ignored: Tensor,
-    n_targets: int,
-    config: LossConfig,
-    compat: Compat,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Weight of every frame and action in the loss, not normalised.
+def valid_fraction(ignored: Tensor, window: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Share of the next W frames that exist and are not ignored.
 
     Args:
-        ignored: bool (B, L).
-        n_targets: M.
-        config: Window, skipped frames and access.
-        compat: Whose weights.
+        ignored: bool (B, L, ...).
+        window: W.
         dtype: Of the result.
 
     Returns:
-        (B, L, M), not negative.
+        (B, L, ...) in [0, 1]; 0 at the last frame.
     """
-    if compat == "upstream":
-        if config.upstream_access == "later":
-            ignored = ignored_after_access(ignored, config.hoa_window)
-        valid = valid_fraction(ignored, config.hoa_window, dtype)
-        return _upstream_weights(valid, n_targets, config.skip_frames)
-    valid = valid_fraction(ignored, config.hoa_window, dtype)
-    return _paper_weights(valid, n_targets, config.skip_frames)
-
-
-def _paper_weights(valid: Tensor, n_targets: int, skip: int) -> Tensor:
-    """[paper] A frame weighs as much as its window is valid, all of its actions alike."""
-    weights = valid.clone()
-    weights[:, :skip] = 0
-    return weights[..., None].expand(-1, -1, n_targets)
-
-
-def _upstream_weights(valid: Tensor, n_targets: int, skip: int) -> Tensor:
-    """[upstream] The INVALID fraction, and the L weights repeated M times over the L * M cells.
-
-    Cell (t, m) gets the weight of frame (t * M + m) mod L instead of that of frame t.
-    """
-    weights = 1 - valid
-    weights[:, :skip] = 0
-    return weights.repeat(1, n_targets).view(*valid.shape, n_targets)
-
-
-def hoa_targets(
-    bins: Tensor,
-    ignored: Tensor,
-    n_bins: int,
-    window: int,
-    compat: Compat,
-    rows: Tensor | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> HoATargets:
-    """Cumulative target histograms.
-
-    Args:
-        bins: uint8 (B, L, M), less than K.
-        ignored: bool (B, L).
-        n_bins: K, at most 255.
-        window: W, at most 255.
-        compat: Whose targets.
-        rows: int64 (R,), wanted frames as indices into B * L; all where None.
-        dtype: Of the scale.
-    """
-    make = _upstream_targets if compat == "upstream" else _paper_targets
-    return make(bins, ignored, n_bins, window, rows, dtype)
-
-
-def _paper_targets(
-    bins: Tensor,
-    ignored: Tensor,
-    n_bins: int,
-    window: int,
-    rows: Tensor | None,
-    dtype: torch.dtype,
-) -> HoATargets:
-    """[paper] Actions of the next W frames, those that exist and are not ignored."""
-    valid = _next_frames(~ignored[..., None], window).flatten().to(dtype)  # (B L)
-    scale = torch.where(valid > 0, 1 / valid.clamp(min=1), 0)
-    below = _up_to(bins.masked_fill(ignored[..., None], _NO_BIN), n_bins)
-    counts = _next_frames(below.flatten(2), window).view(-1, *below.shape[2:])  # (B L, M, K)
-    return HoATargets(counts, scale) if rows is None else HoATargets(counts[rows], scale[rows])
-
-
-def _upstream_targets(
-    bins: Tensor,
-    ignored: Tensor,
-    n_bins: int,
-    window: int,
-    rows: Tensor | None,
-    dtype: torch.dtype,
-) -> HoATargets:
-    """[upstream] The action of the CURRENT frame, with a mass that falls to 0 at the end.
-
-    The mass is min(W, L - 1 - t) / W; ignored frames count as well.
-    """
-    length = bins.shape[1]
-    if rows is None:
-        rows = torch.arange(bins.shape[0] * length, device=bins.device)
-    mass = (length - 1 - rows % length).clamp(max=window).to(dtype) / window
-    return HoATargets(_up_to(bins.flatten(0, 1)[rows], n_bins), mass)
+    rows = torch.arange(ignored.shape[0] * ignored.shape[1], device=ignored.device)
+    return _next_frames(~ignored, window, rows).view(ignored.shape).to(dtype) / window
 
 
 def mallows_distance(logits: Tensor, cumulative: Tensor) -> Tensor:
@@ -193,12 +191,12 @@ def _up_to(bins: Tensor, n_bins: int) -> Tensor:
     return (bins[..., None] <= edges).view(torch.uint8)
 
 
-def _next_frames(values: Tensor, window: int) -> Tensor:
-    """Sums over the W frames after each: 0/1 values (B, L, F) to uint8 (B, L, F).
+def _next_frames(values: Tensor, window: int, rows: Tensor) -> Tensor:
+    """Sums over the W frames after some frames: 0/1 values (B, L, ...) to uint8 (R, ...).
 
     Prefix sums in bytes wrap around, their differences do not: a window has at most 255 frames.
     """
     length = values.shape[1]
-    sums = values.cumsum(dim=1, dtype=torch.uint8)
-    later = (torch.arange(length, device=values.device) + window).clamp(max=length - 1)
-    return sums[:, later] - sums
+    sums = values.cumsum(dim=1, dtype=torch.uint8).flatten(0, 1)
+    last = rows + (length - 1 - rows % length).clamp(max=window)
+    return sums[last] - sums[rows]

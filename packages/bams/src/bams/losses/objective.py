@@ -32,7 +32,7 @@ class Sequences(Protocol):
 
     @property
     def bins(self) -> Tensor:
-        """Quantised actions, uint8 (B, L, M)."""
+        """Quantised actions, uint8 (B, L, M); 255 where not observed."""
         ...
 
     @property
@@ -107,7 +107,7 @@ def hoa_loss(
     Args:
         predictor: (R, F) to logits (R, M * K).
         features: (B, L, F).
-        bins: uint8 (B, L, M).
+        bins: uint8 (B, L, M); 255 where not observed.
         ignored: bool (B, L).
         n_bins: K.
         config: Window, skipped frames, and so on.
@@ -122,7 +122,7 @@ def hoa_loss(
     # The last frame has no future, so a paper window needs two frames.
     room = 1 if compat == "upstream" else 2
     fitted = replace(config, skip_frames=fitted_start(config.skip_frames, length, room))
-    weights = cell_weights(ignored, n_targets, fitted, compat, dtype)
+    weights = cell_weights(bins, ignored, fitted, compat, dtype)
     if config.hoa_every > 1 and phases is not None:
         frames = torch.arange(length, device=bins.device)
         scored = (frames - phases[:, None]) % config.hoa_every == 0
@@ -138,8 +138,8 @@ def hoa_loss(
 
     def score(features: Tensor, part: slice) -> Tensor:
         logits = predictor(features).to(dtype).unflatten(-1, (n_targets, n_bins))
-        counts, scale = targets.counts[part], targets.scale[part, None, None]
-        return (mallows_distance(logits, counts * scale) * weights[part]).sum()
+        distance = mallows_distance(logits, targets.part(part).cumulative)
+        return (distance * weights[part]).sum()
 
     cells = n_targets * n_bins
     return sum_over_rows(score, predictor, features.flatten(0, 1), rows, cells)
