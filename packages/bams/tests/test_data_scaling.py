@@ -17,6 +17,7 @@ from bams.data.quantise import (
     bin_edges,
     fit_scaling,
     largest_inputs,
+    percentile,
     quantise,
 )
 from behaviorzoo.errors import UserError
@@ -31,6 +32,17 @@ def test_bins_equal_counting_edges(values, n_bins):
     expected = [n_bins - 1 if np.isnan(v) else sum(e <= v for e in edges) for v in values]
     assert quantise(values, edges).tolist() == expected
     assert edges.dtype == np.float32
+
+
+@given(
+    hnp.arrays(np.float32, st.integers(1, 60), elements=st.floats(-9, 9, width=32)),
+    st.floats(0, 100),
+    st.booleans(),
+)
+def test_percentile_equals_numpys(values, share, double):
+    values = values.astype(np.float64) if double else values
+    expected = np.percentile(values.astype(np.float64), share)
+    np.testing.assert_allclose(percentile(values, share), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_limits_are_percentiles_of_the_larger_values():

