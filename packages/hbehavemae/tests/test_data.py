@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.mabe import save_dictionary
-from behaviorzoo.sequence_windows import window_index
 from hbehavemae.data import (
     DataConfig,
     WindowDataset,
@@ -31,20 +30,6 @@ def network(window: int, individuals: int = 1, features: int = 72, missing: bool
 
 
 # -- windows ----------------------------------------------------------------------------------
-
-
-@given(
-    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=6),
-    window=st.integers(1, 20),
-    stride=st.integers(1, 9),
-)
-def test_window_index_equals_a_plain_loop(lengths, window, stride):
-    expected = [
-        (number, start)
-        for number, length in enumerate(lengths)
-        for start in range(0, length - window + 1, stride)
-    ]
-    assert window_index(lengths, window, stride).tolist() == [list(pair) for pair in expected]
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,8 +11,6 @@ import pytest
 import torch
 
 from behaviorzoo.errors import UserError
-from behaviorzoo.poses.normalise import nan_median
-from behaviorzoo.poses.scalars import expand_pairs
 from behaviorzoo.recordings import make_recording, save_recording
 from hbehavemae.data import (
     AugmentConfig,
@@ -392,18 +390,6 @@ def test_window_normalisation_subtracts_the_windows_median_in_training_and_extra
     )
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_nan_median_equals_numpys(axis):
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(7, 6, 3))
-    values[rng.random(values.shape) < 0.4] = np.nan
-    values[0, 0] = np.nan
-    expected = np.apply_along_axis(
-        lambda v: np.median(v[~np.isnan(v)]) if (~np.isnan(v)).any() else np.nan, axis, values
-    )
-    np.testing.assert_allclose(nan_median(values, axis), expected)
-
-
 # -- features ---------------------------------------------------------------------------------
 
 
@@ -543,14 +529,6 @@ def test_swapping_before_or_after_the_features_is_the_same(two):
     torch.testing.assert_close(after, before, equal_nan=True)
     kept = [torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(after, plain, strict=True)]
     assert 0 < sum(kept) < len(kept)
-
-
-def test_stars_stand_for_every_key_point_once():
-    names = ["a", "b", "c"]
-    assert expand_pairs([["*", "*"]], names, ordered=False) == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert len(expand_pairs([["*", "*"]], names, ordered=True)) == 9
-    assert expand_pairs([["a", "*"], ["b", "a"]], names, ordered=False) == [("a", "b"), ("a", "c")]
-    assert expand_pairs([["b", "b"]], names, ordered=True) == [("b", "b")]
 
 
 def test_no_features_and_groups_without_points_are_refused(two):
