@@ -77,7 +77,9 @@ def draw_strong(seeds: Tensor, shape: torch.Size, config: AugmentConfig) -> Draw
     noisy = _happens(seeds, _NOISY, config.noise)
     low, high = config.blur_sigma
     main_axis = integers(seeds, _STRONG + _AXIS, 3) if C == 3 else torch.full_like(seeds, 2)
-    most = torch.full((len(seeds), 3), config.rotation_others, device=seeds.device).double()
+    # In two dimensions there is one axis to turn about, the one that stands on the plane.
+    others = config.rotation_others if C == 3 else 0.0
+    most = torch.full((len(seeds), 3), others, device=seeds.device).double()
     most.scatter_(1, main_axis[:, None], config.rotation)
     return Drawn(
         start=start,

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from behaviorzoo.errors import UserError, suggest
 from hysp.data.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import torch
 
 UNLABELLED = -1
 _ROWS_AT_ONCE = 1024
@@ -41,7 +43,7 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory."""
-        return self._each(torch.Tensor.pin_memory)
+        return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Any) -> Batch:
         labels = None if self.labels is None else change(self.labels)
@@ -143,6 +145,8 @@ class SkeletonData:
         Raises:
             UserError: A sample holds NaN or infinite values; names it.
         """
+        import torch  # here, so that `hysp prepare` starts without it
+
         indices = np.asarray(indices, dtype=np.int64)
         x = np.ascontiguousarray(self._array[self.rows[indices]], dtype=np.float32)
         # A sum is finite only if all are (or they are far beyond any coordinate); one quick pass.

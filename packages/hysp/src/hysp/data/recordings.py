@@ -149,9 +149,8 @@ def cut_clips(
         state={"scale": float(scale), "selection": _plain(selection)},
     )
     columns = ["name", "group", *tasks, *benchmarks, "recording", "start", "stop"]
-    table = pd.DataFrame(rows).reindex(columns=columns, fill_value="").astype(str)
-    for column in (*tasks, *benchmarks):  # a window without a label has no such key
-        table[column] = table[column].replace("nan", "")
+    # A window without a label has no such key: its cell is empty.
+    table = pd.DataFrame(rows).reindex(columns=columns).astype(object).fillna("").astype(str)
     notes = [f"{', '.join(unlabelled[:5])}: no row in the label table"] if unlabelled else []
     return Clips(
         array, table, pd.DataFrame(dropped, columns=list(DROPPED_COLUMNS)), description, notes

@@ -244,6 +244,9 @@ def _copy_rows(array: np.ndarray, rows: np.ndarray, path: Path) -> None:
     """Chosen rows of a mapped array as a file, without all of them in memory."""
     with atomic_path(path) as temporary:
         shape = (len(rows), *array.shape[1:])
+        if not len(rows):  # nothing can be mapped
+            np.save(temporary, np.zeros(shape, array.dtype))
+            return
         copy = np.lib.format.open_memmap(temporary, "w+", array.dtype, shape)
         for at, some in _chunks(rows):
             copy[at : at + len(some)] = array[some]
