@@ -5,7 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from bams.data import DataConfig, open_sequences
+from bams.embed import embed
+from bams.model import BAMS, ModelConfig
 from bams.submission import contiguous_map, find_map, read_map, write_submission
 from behaviorzoo.embeddings import save_embeddings
 from behaviorzoo.errors import UserError
@@ -132,12 +136,14 @@ def test_without_training_clips_it_says_so(
 
 
 def test_the_map_beside_the_data_is_found(tmp_path: Path) -> None:
-    assert find_map(tmp_path, "mice") is None
+    assert find_map([str(tmp_path)], "mice") is None
     save_dictionary(tmp_path / "mouse_triplet_frame_number_map.npy", {"a": np.array([0, 5])})
-    found = find_map(tmp_path, "mice")
-    assert found is not None
-    assert read_map(found) == {"a": (0, 5)}
-    assert find_map(tmp_path, "recordings") is None
+    for path in (tmp_path, tmp_path / "mouse_triplet_test.npy"):
+        found = find_map([str(path)], "mice")
+        assert found is not None
+        assert read_map(found) == {"a": (0, 5)}
+    assert find_map([str(tmp_path)], "flies") is None
+    assert find_map([str(tmp_path)], "recordings") is None
 
 
 def test_clips_that_cannot_be_one_submission(tmp_path: Path) -> None:
@@ -166,3 +172,55 @@ def test_clips_that_cannot_be_one_submission(tmp_path: Path) -> None:
     content["tr1"] = {level: values[:-1] for level, values in content["tr1"].items()}
     write(tmp_path, content)
     attempt("clip 'tr1' has 6 frames, 'te0' has 7")
+
+
+def fly_files(folder: Path, flies: int, points: int, frames: int) -> dict[str, np.ndarray]:
+    """Files of two training and two test clips; the last fly of each test clip is absent."""
+    rng = np.random.default_rng(3)
+    clips: dict[str, np.ndarray] = {}
+    for split, names in (("train", TRAIN[:2]), ("test", TEST)):
+        for name in names:
+            steps = rng.normal(size=(frames, flies, points, 2))
+            clips[name] = 100 + steps.cumsum(axis=0)
+            if split == "test":
+                clips[name][:, -1] = np.nan
+            clips[name][4, 0, 1] = np.nan
+        content = {name: {"keypoints": clips[name]} for name in names}
+        save_dictionary(folder / f"fly_group_{split}.npy", {"sequences": content})
+    return clips
+
+
+@pytest.mark.parametrize("compat", ["paper", "upstream"])
+def test_flies_from_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compat: str
+) -> None:
+    flies, points, frames = 3, 2, 40
+    clips = fly_files(tmp_path, flies, points, frames)
+    config = ModelConfig(n_inputs=4 * points, n_targets=2 * points)  # the published encoders
+    model = BAMS(config, generator=torch.Generator().manual_seed(0)).eval()
+    monkeypatch.setattr("bams.embed.build_model", lambda path: model)
+    sequences = open_sequences(DataConfig(dataset="flies", path=str(tmp_path)), compat)
+    embed(
+        "fly.pt",
+        sequences,
+        tmp_path / "flies.nc",
+        submission=tmp_path / "s.npy",
+        compat=compat,
+        device="cpu",
+        progress=False,
+    )
+    ranges, values = load_submission(tmp_path / "s.npy")
+    assert ranges == {"te0": (0, frames), "te1": (frames, 2 * frames)}
+    assert values.shape == (2 * frames, 256)
+    joined = []
+    for sequence in sequences:
+        absent = np.isnan(clips[sequence.name]).all(axis=(0, 2, 3))
+        rows = sequence.inputs if compat == "upstream" else sequence.inputs[~absent]
+        with torch.no_grad():
+            found = model.encode(torch.from_numpy(rows))
+        each = np.concatenate([found["short_term"], found["long_term"]], axis=2)  # (A, L, 128)
+        joined.append(np.concatenate([each.mean(axis=0), np.ptp(each, axis=0)], axis=1))
+    every = np.stack(joined)
+    scaled = (every - every.mean(axis=0)) / every.std(axis=0)
+    expected = scaled[~np.array(sequences.is_train)].reshape(-1, 256)
+    np.testing.assert_allclose(values, expected, rtol=2e-3, atol=2e-3)

@@ -115,7 +115,7 @@ def _embed(words: list[str]) -> None:
         help="how animals that the network sees one by one are joined (default mean_range)",
     )
     add("--submission", type=Path, metavar="FILE", help="also write the MABe submission (.npy)")
-    add("--frame-map", type=Path, metavar="FILE", help="the benchmark's frame map for it")
+    add("--frame-map", type=Path, metavar="FILE", help="its frame map (default: beside the data)")
     add("--device", default="auto", help="cpu, cuda, mps (default: what the machine has)")
     add("--frames", type=int, help="frames at a time (default: chosen for the device)")
     add("--precision", choices=["32", "bf16"], default="32", help="bf16: on GPUs only (default 32)")
@@ -133,7 +133,7 @@ def _embed(words: list[str]) -> None:
         levels=given.levels,
         aggregate=given.aggregate,
         submission=given.submission,
-        frame_map=given.frame_map,
+        frame_map=given.frame_map or inputs.frame_map,
         compat=inputs.compat,
         device=given.device,
         frames=given.frames,

@@ -12,6 +12,7 @@ from bams.config import Compat, configure
 from bams.convert import settings_of
 from bams.data import Scaling, Sequences, open_sequences
 from bams.data.sequences import Split
+from bams.submission import find_map
 from behaviorzoo.config import keys_of_section
 from behaviorzoo.errors import UserError
 
@@ -22,10 +23,12 @@ class Inputs(NamedTuple):
     Attributes:
         sequences: The recordings, prepared as in training.
         compat: By whose rules.
+        frame_map: The benchmark's frame map beside the data, where there is one.
     """
 
     sequences: Sequences
     compat: Compat
+    frame_map: Path | None
 
 
 def open_inputs(
@@ -57,4 +60,6 @@ def open_inputs(
         raise UserError("data.path is empty: give data.path=FILE or FOLDER with the data to embed")
     state = loaded.metadata.get("data_state")
     scaling = Scaling.from_dict(state) if state else None
-    return Inputs(open_sequences(data, compat, scaling, split=split), compat)
+    sequences = open_sequences(data, compat, scaling, split=split)
+    paths = [data.path] if isinstance(data.path, str) else data.path
+    return Inputs(sequences, compat, find_map(paths, data.dataset))

@@ -120,10 +120,18 @@ def read_map(path: str | Path) -> FrameMap:
     return places
 
 
-def find_map(folder: str | Path, dataset: str) -> Path | None:
-    """The benchmark's frame map beside the data, if it is there."""
-    path = Path(folder).expanduser() / MAP_FILES.get(dataset, "")
-    return path if path.is_file() else None
+def find_map(paths: Sequence[str], dataset: str) -> Path | None:
+    """The benchmark's frame map beside the data, if it is there.
+
+    Args:
+        paths: Folder or files of the data.
+        dataset: ``mice`` or ``flies``; other data have none.
+    """
+    if dataset not in MAP_FILES:
+        return None
+    places = [Path(path).expanduser() for path in paths]
+    found = [(p if p.is_dir() else p.parent) / MAP_FILES[dataset] for p in places]
+    return next((path for path in found if path.is_file()), None)
 
 
 def contiguous_map(names: Sequence[str], length: int) -> FrameMap:
