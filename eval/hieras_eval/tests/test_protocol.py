@@ -463,6 +463,9 @@ def test_progress_is_told_by_stage():
     told: list[tuple[str, int, int]] = []
     problem = Problem(3)
     truth = read_truth(problem.benchmark, problem.labels, lambda *args: told.append(args))
+    assert [stage for stage, _, _ in told] == ["reading"] * (len(problem.y) + 1)
+    assert told.pop() == ("reading", len(problem.y), len(problem.y))
+    told.clear()
     evaluate(truth, problem.submission(), progress=lambda *args: told.append(args))
     stages = list(dict.fromkeys(stage for stage, _, _ in told))
     assert stages == ["reading", "fitting", "scoring"]

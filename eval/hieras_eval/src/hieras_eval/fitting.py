@@ -14,7 +14,7 @@ import numpy as np
 from behaviorzoo.probes import ClassTask, ProbeSums, ValueTask, fit_binary, fit_values
 from hieras_eval.truth import Progress, Truth
 
-_PORTION = 1024
+_PORTION = 1024  # rows; more of them where the sums to add to are large
 # Up to so many rows the products are float64: it costs nothing there, and small samples need it.
 EXACT_ROWS = 100_000
 
@@ -113,10 +113,11 @@ def _collect(embeddings: np.ndarray, truth: Truth, progress: Progress | None) ->
     width, dtype = embeddings.shape[1], precision(total)
     shift = gathered(embeddings, next(sets[0].blocks(_PORTION))).mean(axis=0, dtype=np.float64)
     of_seeds = ProbeSums(width, tasks, len(truth.benchmark.seeds), shift=shift, dtype=dtype)
+    portion_rows = max(_PORTION, 16 * width)
     done = 0
     for rows in sets:
         of_set = ProbeSums(width, tasks, 1, shift=shift, dtype=dtype)
-        for portion in rows.blocks(_PORTION):
+        for portion in rows.blocks(portion_rows):
             block = gathered(embeddings, portion)
             of_set.add(block, truth.targets_of(portion), 0)
             done += len(block)

@@ -84,7 +84,7 @@ def evaluate(
         UserError: The submission does not belong to the benchmark, see
             :func:`~hieras_eval.submissions.check_submission`.
     """
-    notes = check_submission(submission, truth.benchmark, truth.n_frames)
+    notes = check_submission(submission, truth.benchmark, truth.n_frames, progress)
     models = fit(submission.embeddings, truth, progress)
     counts = count(submission.embeddings, truth, models, progress)
     release_pages(submission.embeddings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,10 @@ def open_submission(path: str | Path) -> Submission:
 
 
 def check_submission(
-    submission: Submission, benchmark: Benchmark, n_label_rows: int | None = None
+    submission: Submission,
+    benchmark: Benchmark,
+    n_label_rows: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[str]:
     """Refuse a submission that does not belong to the benchmark, before anything is fitted.
 
@@ -64,6 +67,7 @@ def check_submission(
         submission: What was opened.
         benchmark: What it is to be scored on.
         n_label_rows: Frames in the labels (N); the embeddings must have as many.
+        progress: Told ``reading``, how many rows are read, and of how many.
 
     Returns:
         Warnings, one sentence each.
@@ -100,7 +104,7 @@ def check_submission(
         raise UserError(
             f"{path}: {len(embeddings)} rows of embeddings, the last clip ends at row {last}"
         )
-    _check_finite(submission)
+    _check_finite(submission, progress)
     extra = [clip for clip in submission.clips if clip not in benchmark.clips]
     if not extra:
         return []
@@ -159,11 +163,13 @@ def _check_array(embeddings: Any, path: Path) -> None:
         )
 
 
-def _check_finite(submission: Submission) -> None:
+def _check_finite(submission: Submission, progress: Callable[[str, int, int], None] | None) -> None:
     embeddings = submission.embeddings
     count, first = 0, None
     for start in range(0, len(embeddings), _CHECKED_ROWS):
         block = embeddings[start : start + _CHECKED_ROWS]
+        if progress:
+            progress("reading", start + len(block), len(embeddings))
         # A sum is finite if all its terms are (unless it overflows, which the second look tells).
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(block.sum()):
