@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hysp.data.config import ClipConfig, DataConfig
+from hysp.lazy import lazy_names
 
 if TYPE_CHECKING:
     from hysp.data.dataset import Batch, SkeletonData
@@ -23,18 +23,15 @@ __all__ = [
     "open_data",
 ]
 
-_HOMES = {
-    "Batch": "dataset",
-    "SkeletonData": "dataset",
-    "Split": "opening",
-    "has_split": "opening",
-    "open_data": "opening",
-    "Skeleton": "skeleton",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: the settings alone must not wait for tables and recordings."""
-    if name in _HOMES:
-        return getattr(import_module(f"hysp.data.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Imported on first use: the settings alone must not wait for tables and recordings.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Batch": "dataset",
+        "SkeletonData": "dataset",
+        "Split": "opening",
+        "has_split": "opening",
+        "open_data": "opening",
+        "Skeleton": "skeleton",
+    },
+)

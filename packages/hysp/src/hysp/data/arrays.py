@@ -61,6 +61,8 @@ def read_label_file(path: str | Path) -> tuple[list[str] | None, np.ndarray]:
     if isinstance(value, list | tuple) and len(value) == 2 and _is_sequence(value[0]):
         names, value = [str(name) for name in value[0]], value[1]
     labels = np.asarray(value)
+    if labels.shape == (0,):  # an empty list has no type
+        labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iu" or labels.size != (len(labels) if labels.ndim else -1):
         raise UserError(f"{path}: expected (names, labels) or whole-number labels, one per sample")
     labels = labels.reshape(-1).astype(np.int64)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from hysp.lazy import lazy_names
 
 if TYPE_CHECKING:
     from hysp.prepare.ntu import prepare_ntu
@@ -20,18 +21,15 @@ __all__ = [
     "prepare_recordings",
 ]
 
-_HOMES = {
-    "Summary": "summary",
-    "prepare_bandai": "recordings",
-    "prepare_mmaction": "recordings",
-    "prepare_ntu": "ntu",
-    "prepare_pkummd": "pkummd",
-    "prepare_recordings": "recordings",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: the command line must not wait for what it does not need."""
-    if name in _HOMES:
-        return getattr(import_module(f"hysp.prepare.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Imported on first use: the command line must not wait for what it does not need.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Summary": "summary",
+        "prepare_bandai": "recordings",
+        "prepare_mmaction": "recordings",
+        "prepare_ntu": "ntu",
+        "prepare_pkummd": "pkummd",
+        "prepare_recordings": "recordings",
+    },
+)
