@@ -7,6 +7,7 @@ embedding.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -127,17 +128,22 @@ def embedded(
         UserError: A recording without frames, or with other features than the network's.
     """
     for group in _groups(sequences, encoder):
-        rows = np.concatenate([sequence.inputs for sequence in group])
-        edges = np.cumsum([0, *(len(sequence.inputs) for sequence in group)]).tolist()
-        found: list[dict[str, list[np.ndarray]]] = [{} for _ in group]
+        inputs = [sequence.inputs for sequence in group]
+        rows = inputs[0] if len(group) == 1 else np.concatenate(inputs)
+        edges = np.cumsum([0, *map(len, inputs)]).tolist()
+        animals = [slice(*pair) for pair in pairwise(edges)]
+        present = [None if absent else _present(sequence) for sequence in group]
+        found: list[dict[str, np.ndarray]] = [{} for _ in group]
         for piece in encoder.pieces(rows):
-            for k, sequence in enumerate(group):
-                present = None if absent else _present(sequence)
-                for level, values in piece.values.items():
-                    joined = aggregate_animals(values[edges[k] : edges[k + 1]], how, present)
-                    found[k].setdefault(level, []).append(joined.cpu().numpy())
-        for sequence, parts in zip(group, found, strict=True):
-            values = {level: np.concatenate(pieces) for level, pieces in parts.items()}
+            for k, values in enumerate(found):
+                for level, part in piece.values.items():
+                    joined = aggregate_animals(part[animals[k]], how, present[k]).cpu().numpy()
+                    # The whole output once, filled piece by piece: it may be the largest array.
+                    whole = values.setdefault(
+                        level, np.empty((rows.shape[1], joined.shape[1]), np.float32)
+                    )
+                    whole[piece.start : piece.stop] = joined
+        for sequence, values in zip(group, found, strict=True):
             yield sequence.name, sequence.first_frame, values
 
 
