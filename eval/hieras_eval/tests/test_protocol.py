@@ -236,6 +236,13 @@ def test_equals_the_slow_loop(seed, compat, threshold):
     assert (table["Metric"] == wanted["Metric"])[available].all()
 
 
+def test_more_features_than_rows():
+    problem = Problem(1, width=150)
+    problem.benchmark = replace(problem.benchmark, averaged_pattern="")
+    wanted = slow_table(problem, "upstream", 0.5)
+    assert_same_scores(problem.evaluate().authors, wanted, rtol=1e-6)
+
+
 def test_float32_products_stay_within_the_tolerances(monkeypatch):
     problem = Problem(5, n_clips=60, longest=160, width=12)
     exact = problem.evaluate().tidy
