@@ -304,7 +304,7 @@ def test_a_training_size_changes_the_fits(files: Path, results: Path, tmp_path: 
         ({"training_size": "100"}, "100"),
         ({"compat": "mine"}, "upstream"),
         ({"embeddings": "e.nc"}, "--task custom"),
-        ({"submision": "x"}, "did you mean '--submission'"),
+        ({"submissions": "x"}, "did you mean '--submission'"),
     ],
 )
 def test_mistakes_get_one_line(

@@ -12,6 +12,7 @@ import pandas as pd
 from behaviorzoo.files import atomic_path
 from hieras_eval import tables
 from hieras_eval.printing import means_text, published_text
+from hieras_eval.results import CUSTOM
 from hieras_eval.summaries import ALL, authors_groups, panels, published_summary
 
 TITLE = "private scores as the tables hold them, mean of each group"
@@ -42,8 +43,10 @@ def summarise(
     for name, files in by_task.items():
         levels = _levels(files)
         means = table_means(levels)
-        published = {level: published_summary(name, table) for level, table in levels.items()}
-        parts += [name or "unknown benchmark", published_text(published), ""]
+        parts.append(name or "unknown benchmark")
+        if name != CUSTOM:
+            published = {level: published_summary(name, table) for level, table in levels.items()}
+            parts += [published_text(published), ""]
         parts += [TITLE, means_text(means), ""]
         means.insert(0, "task", name)
         rows.append(means.drop(columns=["sd"]))
