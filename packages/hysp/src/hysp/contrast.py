@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from hysp.hyperbolic import distance_of_gap, exp_map
+from hysp.hyperbolic import distance_of_gap, exp_map, exp_map_fixed
 from hysp.losses import LAMBDA_MARGIN
 
 NEAR = 1e-3
@@ -55,7 +55,7 @@ def hyperbolic_nce(
     Args:
         q: (N, D) queries, not yet mapped.
         k: (N, D) their keys.
-        queue: (D, K) negatives.
+        queue: (D, K) negatives; they get no gradient.
         temperature: Divides the distances.
         c: The curvature is -c.
         compat: ``upstream`` maps with c, but measures as in the unit ball.
@@ -63,7 +63,7 @@ def hyperbolic_nce(
     Returns:
         The mean cross-entropy, float64.
     """
-    q, k, y = exp_map(q, c), exp_map(k, c), exp_map(queue.T, c)
+    q, k, y = exp_map(q, c), exp_map(k, c), exp_map_fixed(queue.T, c)
     c = 1.0 if compat == "upstream" else c
     q_square, y_square = q.square().sum(-1, keepdim=True), y.square().sum(-1)
     mine = distance_of_gap(

@@ -69,6 +69,24 @@ def exp_map(u: Tensor, c: float = 1.0) -> Tensor:
     return ball_math.project(ball_math.expmap0(u.double(), k=k), k=k)
 
 
+@torch.no_grad()
+def exp_map_fixed(u: Tensor, c: float = 1.0) -> Tensor:
+    """:func:`exp_map` of many points that need no gradient.
+
+    Only their lengths go through the map: three passes over the memory instead of nine.
+
+    Args:
+        u: (..., D), any floating type and layout.
+        c: The curvature is -c.
+
+    Returns:
+        (..., D) float64, equal to the last digit or two.
+    """
+    u = u.double().contiguous()
+    length = u.norm(dim=-1, keepdim=True)
+    return u * (exp_map(length, c) / length.clamp_min(TINY))
+
+
 def log_map(y: Tensor, c: float = 1.0, compat: str = "paper") -> Tensor:
     """Inverse of :func:`exp_map` inside the rim.
 
