@@ -287,13 +287,14 @@ def test_both_rules_train_to_finite_numbers(arrays, tmp_path, compat):
     assert load_checkpoint(folder).config["compat"] == compat
 
 
-def test_recordings_with_missing_points(recordings, tmp_path, capsys):
+def test_recordings_with_missing_points(recordings, tmp_path, capsys, caplog):
     words = [f"data.path={recordings}", f"out={tmp_path}/run", "optim.epochs=2", *TINY_NET]
     folder = train(configure(words))
     table = rows(folder)
     assert len(table) == 2  # three windows do not fill a batch of 16, and are used all the same
     assert np.isfinite([float(row["train_loss"]) for row in table]).all()
-    assert "points are missing" in capsys.readouterr().err
+    assert "points are missing" in caplog.text
+    assert capsys.readouterr().out.startswith("3 sequences of 240 frames from 3 recordings: ")
     state = load_checkpoint(folder).metadata["data_state"]["state"]
     assert state["fps"] == 30.0
 

@@ -12,7 +12,9 @@ from torch import Tensor
 from bams.checkpoints import load_checkpoint
 from bams.config import TrainConfig, configure, sized, timescales
 from bams.convert import settings_of
+from bams.data import mouse, quadrupeds
 from bams.data.build import open_source
+from bams.data.mabe22 import FPS
 from bams.model import ModelConfig
 from bams.model.bams import BAMS
 from behaviorzoo.config import to_yaml
@@ -33,19 +35,14 @@ def information(words: Sequence[str]) -> str:
     if words and ("=" not in words[0] or Path(words[0]).expanduser().exists()):
         return _of_checkpoint(words[0])
     config = configure(words)
-    if not config.data.path:
-        unknown = "parameters: known with the data; add data.path=..."
-        fps = None
-        size = [unknown]
-    else:
-        config.data.check()
-        source = open_source(config.data, config.compat)
-        config = sized(config, len(source.input_names), len(source.target_names))
-        fps = source.state.get("fps")
+    inputs, targets, fps = _known_of_data(config)
+    size = "parameters: known with the data, add data.path=..."
+    if inputs:
+        config = sized(config, len(inputs), len(targets))
         with torch.device("meta"):
-            state = BAMS(config.model).state_dict()
-        size = [*_layout(source.input_names, source.target_names), _sizes(config.model, state)]
-    return "\n".join([to_yaml(config), timescales(config.model, fps), "", *size])
+            size = _sizes(config.model, BAMS(config.model).state_dict())
+    lines = [to_yaml(config), timescales(config.model, fps), "", *_layout(inputs, targets), size]
+    return "\n".join(lines)
 
 
 def count_parameters(model: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, int]:
@@ -63,6 +60,19 @@ def count_parameters(model: ModelConfig, state: Mapping[str, Tensor]) -> dict[st
         for encoder in model.encoders
     }
     return {"all": sum(trained.values()), **encoders}
+
+
+def _known_of_data(config: TrainConfig) -> tuple[tuple[str, ...], tuple[str, ...], float | None]:
+    """Names of inputs and actions, and frames per second, as far as they are known."""
+    data = config.data
+    if data.path:
+        data.check()
+        source = open_source(data, config.compat)
+        return source.input_names, source.target_names, source.state.get("fps")
+    if data.dataset == "mice":
+        return mouse.input_names(), mouse.TARGETS, FPS["mouse"]
+    known = {"flies": FPS["fly"], "quadrupeds": quadrupeds.FPS}
+    return (), (), known.get(data.dataset)
 
 
 def _of_checkpoint(path: str) -> str:

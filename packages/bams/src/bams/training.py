@@ -5,7 +5,6 @@ Letters: B sequences of a batch, L frames, N features of a frame, M actions.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from bams.losses.objective import objective
 from bams.model.bams import BAMS
 from bams.optim import OptimConfig
 from behaviorzoo.batches import BatchLoader, EpochBatches, sample_seeds
-from behaviorzoo.launch import is_main_process
+from behaviorzoo.launch import tell
 from behaviorzoo.schema import to_dict
 from behaviorzoo.training import TrainingModule, fit
 from behaviorzoo.training.placement import DataNearDevice
@@ -150,7 +149,10 @@ def train(cfg: TrainConfig, resume: bool = False) -> Path:
     checked(cfg)
     find_start(cfg.out, to_dict(cfg), resume, (*_MAY_CHANGE, *_FROM_DATA))
     data = build_training_data(cfg.data, cfg.compat, cfg.model.hoa_bins)
-    _tell(data.notes)
+    tell(
+        f"{len(data)} sequences of {data.length} frames from {len(data.names)} recordings: "
+        f"{data.n_inputs} features, {data.n_targets} actions"
+    )
     cfg = sized(cfg, data.n_inputs, data.n_targets)
     model = BAMS(cfg.model, generator=torch.Generator().manual_seed(cfg.seed))
     optim, trainer = cfg.optim, within_schedule(cfg.trainer, cfg.optim.epochs)
@@ -188,9 +190,3 @@ def _metadata(data: BehaviorDataset) -> dict[str, Any]:
         "training_sequences": len(data),
         "training_recordings": len(data.names),
     }
-
-
-def _tell(notes: list[str]) -> None:
-    if is_main_process():
-        for note in notes:
-            print(note, file=sys.stderr)
