@@ -248,7 +248,11 @@ def test_window_and_stride_follow_the_recordings(two):
     starts = data.window_ids[data.source == 1, 1]
     assert starts.tolist() == [0, 0]
     assert any("windows of 60 frames, one every 30" in note for note in data.notes)
-    data = build_training_data(config(two, sliding_window=None))
+    write(Path(two), "brief", walk(3, frames=5, missing=0))
+    data = build_training_data(config(two, window=None, sliding_window=None))
+    assert data.length == 60  # 5 of 135 frames are not worth a window of 5
+    assert any("2 of 6 sequences are shorter" in note for note in data.notes)
+    data = build_training_data(config(two, sliding_window=None, exclude=["brief"]))
     assert data.window_ids[data.source == 0, 1].tolist() == [0, 10, 20, 30, 40] * 2
 
 

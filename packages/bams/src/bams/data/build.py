@@ -23,6 +23,8 @@ from behaviorzoo.sequence_windows import window_index
 
 LONGEST_WINDOW = 1800
 """Frames of a window of recordings, where they are long enough and nothing else is said."""
+FRAMES_KEPT = 0.95
+"""Share of all frames that must lie in recordings at least as long as that window."""
 
 # Where the function of each data set is: (config, compat, state) -> Source.
 _MODULES = {"mice": "mabe22", "flies": "mabe22"}
@@ -255,8 +257,11 @@ def _windows(config: DataConfig, processed: Processed, source: Source | None) ->
 
 
 def _recording_windows(config: DataConfig, lengths: np.ndarray) -> tuple[int, int]:
-    """Window and stride: as configured, else all of the shortest recording, but not too long."""
-    window = config.window or min(LONGEST_WINDOW, int(lengths.min()))
+    """Window and stride: as configured, else as long as (nearly) all recordings allow."""
+    longest_first = np.sort(lengths)[::-1]
+    kept = np.cumsum(longest_first) / longest_first.sum()
+    fitting = int(longest_first[int(np.argmax(kept >= FRAMES_KEPT))])
+    window = config.window or min(LONGEST_WINDOW, fitting)
     return window, config.sliding_window or max(window // 2, 1)
 
 

@@ -40,7 +40,7 @@ class DataConfig(PoseConfig, DatasetConfig):
         default=None,
         metadata=_help(
             "frames of a training sequence; empty = whole sequences, which must then be equally "
-            "long (recordings: as many as the shortest has, at most 1800)"
+            "long (recordings: as many as nearly all have, at most 1800)"
         ),
     )
     sliding_window: int | None = field(
