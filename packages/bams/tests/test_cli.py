@@ -275,6 +275,20 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
     assert done.returncode == 0, done.stderr
 
 
+def test_settings_are_checked_without_torch():
+    code = (
+        "import sys\n"
+        "from bams.cli import main\n"
+        "assert main(['train', '--help-config']) == 0\n"
+        "assert main(['train', 'optim.epoch=1']) == 2\n"
+        "assert main(['train', 'data.path=x', '--dry-run']) == 0\n"
+        "heavy = {'torch', 'lightning', 'pandas', 'xarray'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_mistake_leaves_with_code_2_and_no_traceback(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "bams.cli", "train", "nonsense=1"],
