@@ -166,6 +166,31 @@ def test_labels_of_recordings_are_probed_by_means(tmp_path: Path) -> None:
     assert result.predictions["start"].isna().all()
 
 
+def test_recordings_without_labels_take_no_part(tmp_path: Path) -> None:
+    embeddings, _ = write(tmp_path)
+    found = annotations(latents())
+    spans = {f"mouse_{k}": (5, L) for k in range(S)}
+    table = found.table(spans)
+    write_labels(table[table["recording"] != "mouse_4"], tmp_path / "labels.csv")
+    options = {"regression": ["speed", "age"], "readout": "original"}
+    result = evaluate(embeddings, tmp_path / "labels.csv", tmp_path / "out", **options)
+    names = [name for name in spans if name != "mouse_4"]
+    train, test = OriginalReadout().split(S - 1)
+    assert result.details["train"] == [names[k] for k in train]
+    assert result.details["test"] == [names[k] for k in test]
+    assert result.details["notes"] == ["left out for want of labels: 1 of 10 recordings"]
+
+
+def test_embeddings_that_are_not_finite_are_refused() -> None:
+    found = latents()
+    found["short_term"][1, 3] = np.nan
+    levels = {"short_term": ["short_term"]}
+    with pytest.raises(UserError, match="short_term: embeddings that are not finite"):
+        score_tags(
+            lambda level, k: found[level][k], levels, annotations(latents()), OriginalReadout()
+        )
+
+
 def test_a_label_table_serves_as_well(tmp_path: Path) -> None:
     embeddings, labels = write(tmp_path)
     found = latents()

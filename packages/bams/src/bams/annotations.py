@@ -12,7 +12,7 @@ Letters: S sequences, L frames of a sequence.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -52,6 +52,12 @@ class Tag:
         chosen = [np.atleast_1d(self.values[index]) for index in sequences]
         return np.concatenate(chosen) if chosen else np.empty(0)
 
+    def labels(self, sequence: int) -> int:
+        """Number of labels of a sequence."""
+        values = np.atleast_1d(self.values[sequence])
+        known = values >= 0 if self.kind == "class" else ~np.isnan(values)
+        return int(np.count_nonzero(known))
+
 
 @dataclass(frozen=True)
 class Annotations:
@@ -76,6 +82,15 @@ class Annotations:
             if name not in known:
                 raise UserError(f"the labels have no task {name!r}; {suggest(name, known)}")
         return Annotations(tuple(t for t in self.tags if t.name in names), self.n_sequences)
+
+    def labelled(self) -> list[int]:
+        """Sequences that have at least one label."""
+        return [k for k in range(self.n_sequences) if any(t.labels(k) for t in self.tags)]
+
+    def of(self, sequences: Sequence[int]) -> Annotations:
+        """Only some sequences, in the order given."""
+        tags = (replace(tag, values=[tag.values[k] for k in sequences]) for tag in self.tags)
+        return Annotations(tuple(tags), len(sequences))
 
     def table(self, spans: Spans) -> pd.DataFrame:
         """The annotations as a label table of the core.

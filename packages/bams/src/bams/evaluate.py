@@ -83,11 +83,7 @@ def evaluate(
         spans = {name: source.span(name) for name in source.recordings}
         if readout == "original":
             found = read_annotations(labels, spans, regression=regression, tasks=tasks)
-            settings = original or OriginalReadout()
-            scores = _original(source, found, settings, device)
-            details = {"readout": readout, "settings": asdict(settings)}
-            table = score_table([row for score in scores for row in score.rows()])
-            result = ProbeResult(table, pd.DataFrame(columns=[*LABEL_COLUMNS, "level"]), details)
+            result, scores = _original(source, found, original or OriginalReadout(), device)
             pictures = _pictures(scores)
         else:
             table, values = _table(labels, spans, tasks, regression)
@@ -204,18 +200,34 @@ def _table(
 
 def _original(
     source: Embeddings, annotations: Annotations, settings: OriginalReadout, device: str
-) -> list[TagScore]:
-    names = source.recordings
+) -> tuple[ProbeResult, list[TagScore]]:
+    labelled = annotations.labelled()
+    names = [source.recordings[index] for index in labelled]
     levels = {level: [level] for level in source.levels}
     if len(levels) > 1:
         levels[COMBINED] = source.levels
-    return score_tags(
+    scores = score_tags(
         lambda level, index: source.read(level, names[index]),
         levels,
-        annotations,
+        annotations.of(labelled),
         settings,
         device=device,
     )
+    train, test = settings.split(len(names))
+    notes = []
+    if len(names) < len(source.recordings):
+        total = len(source.recordings)
+        notes.append(f"left out for want of labels: {total - len(names)} of {total} recordings")
+    details = {
+        "readout": "original",
+        "settings": asdict(settings),
+        "split": f"{len(train)} recordings train, {len(test)} test, drawn as the authors do",
+        "train": [names[index] for index in train],
+        "test": [names[index] for index in test],
+        "notes": notes,
+    }
+    table = score_table([row for score in scores for row in score.rows()])
+    return ProbeResult(table, pd.DataFrame(columns=[*LABEL_COLUMNS, "level"]), details), scores
 
 
 def _probed(source: Embeddings, labels: pd.DataFrame, settings: ProbeSettings) -> ProbeResult:

@@ -157,7 +157,8 @@ def score_tags(
         Scores, choice by choice, tags in the order of the annotations.
 
     Raises:
-        UserError: Too few sequences, or a tag without labels in the training part.
+        UserError: Too few sequences, a tag without labels in the training part, or embeddings
+            that are not finite (``compat="upstream"`` goes on with them).
     """
     train, test = settings.split(annotations.n_sequences)
     scores: list[TagScore] = []
@@ -171,6 +172,11 @@ def score_tags(
             if not tags:
                 continue
             rows = [_rows(read, parts, part, whole) for part in (train, test)]
+            if settings.compat != "upstream" and not all(np.isfinite(x).all() for x in rows):
+                raise UserError(
+                    f"{name}: embeddings that are not finite; a readout needs a number for every "
+                    "frame"
+                )
             for tag, result, labels in _trained(tags, rows, (train, test), begin, settings, device):
                 found[tag.name] = TagScore(name, tag, result, *labels)
         scores += [found[tag.name] for tag in annotations.tags]
