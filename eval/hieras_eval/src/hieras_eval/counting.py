@@ -184,14 +184,12 @@ class _ValueCounter:
 
 def _bits(values: np.ndarray) -> np.ndarray:
     """Pack the last axis of an array of bool into words of 64 bits, filled up with zeros."""
-    n = values.shape[-1]
     packed = np.packbits(values, axis=-1)
     missing = -packed.shape[-1] % 8
     if missing:
         packed = np.concatenate(
             [packed, np.zeros((*packed.shape[:-1], missing), dtype=np.uint8)], axis=-1
         )
-    assert packed.shape[-1] * 8 >= n
     return packed.view(np.uint64)
 
 
