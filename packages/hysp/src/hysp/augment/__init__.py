@@ -13,7 +13,7 @@ from hysp.augment.drawn import Drawn, draw_strong, draw_weak
 
 __all__ = ["NTU_MIRROR", "AugmentConfig", "Drawn", "apply", "draw_strong", "draw_weak", "views"]
 
-_CACHED = 128
+_CACHED = 64
 
 
 def views(
@@ -40,10 +40,22 @@ def views(
     """
     # On a CPU the samples pass in groups that stay in its cache; on a GPU all at once.
     size = _CACHED if x.device.type == "cpu" else max(len(x), 1)
-    strong, weak = torch.empty_like(x), torch.empty_like(x)
-    for first in range(0, len(x), size):
-        part = slice(first, first + size)
-        for out, draw in ((strong, draw_strong), (weak, draw_weak)):
-            drawn = draw(seeds[part], x[part].shape, config)
-            out[part] = apply(x[part], drawn, config, mirror=mirror, compat=compat)
-    return strong, weak
+    parts = [slice(first, first + size) for first in range(0, max(len(x), 1), size)]
+    strong, weak = (
+        [
+            apply(
+                x[part],
+                draw(seeds[part], x[part].shape, config),
+                config,
+                mirror=mirror,
+                compat=compat,
+            )
+            for part in parts
+        ]
+        for draw in (draw_strong, draw_weak)
+    )
+    return _joined(strong), _joined(weak)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

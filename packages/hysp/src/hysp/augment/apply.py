@@ -57,13 +57,13 @@ def apply(
     """
     check_compat(compat)
     upstream = compat == "upstream"
-    y = x.clone() if drawn.start is None else _cropped(x, drawn.start, config.padding_ratio)
+    y = _in_time(x, drawn, config.padding_ratio)
     if drawn.flipped is not None:
         order = _order(mirror, x)
         y = _change(y, drawn.flipped, lambda part, _: part.index_select(3, order))
     y = _transformed(y, drawn, mirrored=not upstream)
     if drawn.noisy is not None and drawn.noise is not None:
-        noise = drawn.noise.to(y)
+        noise = _noise_in_time(drawn.noise, drawn.noisy, drawn.reversed).to(y)
         y = _change(y, drawn.noisy, lambda part, _: _with_noise(part, noise, everywhere=upstream))
     if drawn.blurred is not None and drawn.sigma is not None:
         taps, sigma = config.blur_taps, drawn.sigma
@@ -73,8 +73,6 @@ def apply(
     if drawn.masked is not None and drawn.axis is not None:
         rows = drawn.masked.nonzero()[:, 0]
         y[rows, drawn.axis[rows]] = 0
-    if drawn.reversed is not None:
-        y = _change(y, drawn.reversed, lambda part, _: part.flip(2))
     return y
 
 
@@ -121,17 +119,34 @@ def blur_matrices(sigma: Tensor, frames: int, taps: int, *, normalised: bool) ->
     return matrices / matrices.sum(-1, keepdim=True) if normalised else matrices
 
 
-def _cropped(x: Tensor, start: Tensor, ratio: int) -> Tensor:
-    """T frames from ``start`` (B,) of the sample with P mirrored frames at both ends."""
+def _in_time(x: Tensor, drawn: Drawn, ratio: int) -> Tensor:
+    """The frames of the view, in its order, as a new tensor.
+
+    The crop takes T frames from ``start`` of the sample with P mirrored frames at both ends. The
+    reversal is the last change of a view, but may come first: the others treat all frames alike,
+    and the blur is symmetric (only the noise must be reversed too).
+    """
     B, C, T, V, M = x.shape
-    P = padding(T, ratio)
-    frame = start[:, None] + torch.arange(T, device=x.device) - P  # (B, T), -P .. T + P - 1
-    frame = torch.where(frame < 0, -1 - frame, frame)
-    frame = torch.where(frame >= T, 2 * T - 1 - frame, frame)
+    frame = torch.arange(T, device=x.device).expand(B, T)
+    if drawn.reversed is not None:
+        frame = torch.where(drawn.reversed[:, None], T - 1 - frame, frame)
+    if drawn.start is not None:
+        frame = frame + drawn.start[:, None] - padding(T, ratio)  # -P .. T + P - 1
+        frame = torch.where(frame < 0, -1 - frame, frame)
+        frame = torch.where(frame >= T, 2 * T - 1 - frame, frame)
+    elif drawn.reversed is None:
+        return x.clone()
     first = torch.arange(B * C, device=x.device).view(B, C, 1) * T
     # Whole frames of one coordinate (V * M numbers) are the rows of a table to choose from.
     rows = x.reshape(B * C * T, V * M)
     return rows.index_select(0, (first + frame[:, None]).flatten()).view(B, C, T, V, M)
+
+
+def _noise_in_time(noise: Tensor, noisy: Tensor, reversed_: Tensor | None) -> Tensor:
+    """Noise (n, C, T, V, M) for samples whose frames are in the order of the view."""
+    if reversed_ is None:
+        return noise
+    return _change(noise.clone(), reversed_[noisy], lambda part, _: part.flip(2))
 
 
 def _transformed(y: Tensor, drawn: Drawn, mirrored: bool) -> Tensor:
@@ -158,20 +173,25 @@ def _transformed(y: Tensor, drawn: Drawn, mirrored: bool) -> Tensor:
 def _with_noise(x: Tensor, noise: Tensor, everywhere: bool) -> Tensor:
     if everywhere:
         return x + noise
-    there = (x != 0).any(dim=1, keepdim=True).any(dim=3, keepdim=True)  # (n, 1, T, 1, M)
-    return x + noise * there
+    seen = x.bool()
+    there = seen[:, 0]
+    for coordinate in range(1, x.shape[1]):  # many times faster than a reduction
+        there = there | seen[:, coordinate]
+    there = there.any(dim=2)[:, None, :, None].to(x)  # (n, 1, T, 1, M)
+    # Written out over the joints: multiplying along an inner axis of two is slow.
+    return x + noise * there.expand(-1, -1, -1, x.shape[3], -1).contiguous()
 
 
 def _blurred(x: Tensor, sigma: Tensor, taps: int, normalised: bool) -> Tensor:
     """Blur (n, C, T, V, M) along T by a matrix (T, T) for each sample."""
-    matrices = blur_matrices(sigma, x.shape[2], taps, normalised=normalised).to(x)
+    matrices = blur_matrices(sigma.to(x), x.shape[2], taps, normalised=normalised)
     return torch.matmul(matrices[:, None], x.flatten(3)).view_as(x)
 
 
 def _change(y: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Change the chosen samples of ``y`` in place; the others cost nothing."""
     rows = chosen.nonzero()[:, 0]
-    return y.index_copy_(0, rows, change(y[rows], rows)) if len(rows) else y
+    return y.index_copy_(0, rows, change(y.index_select(0, rows), rows)) if len(rows) else y
 
 
 def _order(mirror: Sequence[int], x: Tensor) -> Tensor:

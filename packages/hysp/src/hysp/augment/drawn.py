@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from behaviorzoo.draws import integers, normal, uniform
+from behaviorzoo.draws import normal, uniform
 from hysp.augment.config import AugmentConfig
 
-# One number per decision, so that adding an augmentation never changes the draws of another.
-(
-    *(_START, _SHEAR, _FLIP, _AXIS, _ANGLES, _NOISY, _NOISE, _BLURRED, _SIGMA, _MASKED, _MASK),
-    _REVERSED,
-) = range(12)
-_STRONG, _WEAK = 200, 300
-"""First stream of each view."""
+# Which draw of a sample's seed is what. A view has one stream of uniform numbers and a place in it
+# for each decision, so that adding one at the end never changes the others.
+_STRONG, _WEAK, _NOISE = 200, 300, 400
+_START, _SHEAR = 0, slice(1, 7)
+_FLIP, _AXIS, _NOISY, _BLURRED, _SIGMA, _MASKED, _MASK, _REVERSED = range(7, 15)
+_ANGLES = slice(15, 18)
+_WEAK_NUMBERS, _STRONG_NUMBERS = 7, 18
 
 
 @dataclass(frozen=True)
@@ -66,34 +66,31 @@ def draw_weak(seeds: Tensor, shape: torch.Size, config: AugmentConfig) -> Drawn:
         shape: Of the batch, (B, C, T, V, M).
         config: The changes.
     """
-    start, shear = _crop_and_shear(seeds, _WEAK, shape, config)
-    return Drawn(start=start, shear=shear)
+    return Drawn(**_crop_and_shear(uniform(seeds, _WEAK, _WEAK_NUMBERS), shape, config))
 
 
 def draw_strong(seeds: Tensor, shape: torch.Size, config: AugmentConfig) -> Drawn:
     """Parameters of the strong view; see :func:`draw_weak`."""
     C = shape[1]
-    start, shear = _crop_and_shear(seeds, _STRONG, shape, config)
-    noisy = _happens(seeds, _NOISY, config.noise)
+    u = uniform(seeds, _STRONG, _STRONG_NUMBERS)
+    noisy = u[:, _NOISY] < config.noise
     low, high = config.blur_sigma
-    main_axis = integers(seeds, _STRONG + _AXIS, 3) if C == 3 else torch.full_like(seeds, 2)
     # In two dimensions there is one axis to turn about, the one that stands on the plane.
+    main_axis = (u[:, _AXIS] * 3).long() if C == 3 else torch.full_like(seeds, 2)
     others = config.rotation_others if C == 3 else 0.0
-    most = torch.full((len(seeds), 3), others, device=seeds.device).double()
-    most.scatter_(1, main_axis[:, None], config.rotation)
+    most = u.new_full((len(seeds), 3), others).scatter_(1, main_axis[:, None], config.rotation)
     return Drawn(
-        start=start,
-        shear=shear,
-        flipped=_happens(seeds, _FLIP, config.flip),
-        degrees=uniform(seeds, _STRONG + _ANGLES, 3) * most,
+        **_crop_and_shear(u, shape, config),
+        flipped=u[:, _FLIP] < config.flip,
+        degrees=u[:, _ANGLES] * most,
         main_axis=main_axis,
         noisy=noisy,
         noise=_noise(seeds[noisy], shape, config.noise_sigma),
-        blurred=_happens(seeds, _BLURRED, config.blur),
-        sigma=low + (high - low) * uniform(seeds, _STRONG + _SIGMA)[:, 0],
-        masked=_happens(seeds, _MASKED, config.axis_mask),
-        axis=integers(seeds, _STRONG + _MASK, C),
-        reversed=_happens(seeds, _REVERSED, config.time_flip),
+        blurred=u[:, _BLURRED] < config.blur,
+        sigma=low + (high - low) * u[:, _SIGMA],
+        masked=u[:, _MASKED] < config.axis_mask,
+        axis=(u[:, _MASK] * C).long(),
+        reversed=u[:, _REVERSED] < config.time_flip,
     )
 
 
@@ -102,22 +99,17 @@ def padding(frames: int, ratio: int) -> int:
     return frames // ratio if ratio > 0 else 0
 
 
-def _crop_and_shear(
-    seeds: Tensor, view: int, shape: torch.Size, config: AugmentConfig
-) -> tuple[Tensor | None, Tensor | None]:
-    start = shear = None
+def _crop_and_shear(u: Tensor, shape: torch.Size, config: AugmentConfig) -> dict[str, Tensor]:
+    drawn: dict[str, Tensor] = {}
     if config.padding_ratio > 0:
-        start = integers(seeds, view + _START, 2 * padding(shape[2], config.padding_ratio) + 1)
+        starts = 2 * padding(shape[2], config.padding_ratio) + 1
+        drawn["start"] = (u[:, _START] * starts).long()
     if config.shear > 0:
-        shear = (2 * uniform(seeds, view + _SHEAR, 6) - 1) * config.shear
-    return start, shear
-
-
-def _happens(seeds: Tensor, stream: int, p: float) -> Tensor:
-    return uniform(seeds, _STRONG + stream)[:, 0] < p
+        drawn["shear"] = (2 * u[:, _SHEAR] - 1) * config.shear
+    return drawn
 
 
 def _noise(seeds: Tensor, shape: torch.Size, sigma: float) -> Tensor:
     """(n, C, T, V, M)."""
-    numbers = normal(seeds, _STRONG + _NOISE, shape[1:].numel())
+    numbers = normal(seeds, _NOISE, shape[1:].numel())
     return numbers.view(-1, *shape[1:]) * sigma
