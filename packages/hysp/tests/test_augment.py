@@ -233,8 +233,8 @@ def test_other_skeletons_need_their_own_mirror():
         views(x, torch.arange(2), CONFIG)
     strong, weak = views(x, torch.arange(2), CONFIG, mirror=range(12))
     assert strong.shape == weak.shape == x.shape
-    with pytest.raises(UserError, match="compat: unknown 'upstrem'; did you mean 'upstream'"):
-        views(x, torch.arange(2), CONFIG, "upstrem", mirror=range(12))
+    with pytest.raises(UserError, match="compat: unknown 'upstreams'; did you mean 'upstream'"):
+        views(x, torch.arange(2), CONFIG, "upstreams", mirror=range(12))
 
 
 def test_wrong_numbers_are_told_together():
