@@ -1,7 +1,7 @@
 # ruff: noqa: E402  (the import path is set first, see below)
 """Speed of HYSP against the original.
 
-    python benchmarks/hysp.py [--quick] [--only training inference nce ...]
+    python benchmarks/hysp.py [--quick] [--only training inference contrast ...]
 
 It prints tables. "original" is the same computation laid out as in the authors' code, with the
 same parameters, measured in the same run on the same machine, in turns with ours. Where only the
@@ -22,7 +22,7 @@ from command import Part, run
 from measure import YARDSTICK_REFERENCE, YARDSTICK_SIZE
 
 PARTS: dict[str, Part] = {
-    "nce": network.contrast,
+    "contrast": network.contrast,
     "training": network.training_step,
     "inference": network.inference,
 }

@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "hysp.py"
 def test_quick_benchmark_runs():
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     answer = subprocess.run(
-        [sys.executable, SCRIPT, "--quick", "--only", "nce", "training", "inference"],
+        [sys.executable, SCRIPT, "--quick", "--only", "contrast", "training", "inference"],
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr

@@ -214,7 +214,8 @@ def test_losses(folder):
         found |= {f"hysp.lam{lam}.{key}": v for key, v in zip(keys, values, strict=True)}
         loss, euc, hyp = mixed_nce(q, k, queue, lam, case["temperature"], c, "upstream")
         values = [euc, hyp, loss, *torch.autograd.grad(loss, q)]
-        found |= {f"nce.lam{lam}.{key}": v for key, v in zip(keys, values, strict=True)}
+        contrast = f"nce.lam{lam}"  # codespell:ignore nce
+        found |= {f"{contrast}.{key}": v for key, v in zip(keys, values, strict=True)}
     euclidean = cosine_distance(q, k)
     found["euclidean.loss_per_sample"] = euclidean
     found["euclidean.grad_q"] = torch.autograd.grad(euclidean.mean(), q)[0]

@@ -115,7 +115,7 @@ def test_a_graph_by_edges_equals_its_layout():
     ("make", "message"),
     [
         (lambda: Graph("ntu_rgbd"), "unknown layout 'ntu_rgbd'; did you mean 'ntu-rgb.d'"),
-        (lambda: Graph(strategy="spacial"), "unknown strategy 'spacial'; did you mean 'spatial'"),
+        (lambda: Graph(strategy="spatia"), "unknown strategy 'spatia'; did you mean 'spatial'"),
         (lambda: Graph(dilation=0), "dilation = 0 must be at least 1"),
         (lambda: Graph.from_edges(3, [(0, 3)], 7), r"joints \[3, 7\] .* from 0 to 2"),
         (lambda: GraphConfig("custom"), "layout custom needs n_joints and centre"),

@@ -125,7 +125,9 @@ def test_points_without_gradient_map_the_same(c):
 def test_origin_maps_to_itself_with_the_identity_as_derivative():
     zero = torch.zeros(4, dtype=torch.float64)
     assert torch.equal(exp_map(zero), zero)
-    torch.testing.assert_close(torch.autograd.functional.jacobian(exp_map, zero), torch.eye(4).double())
+    torch.testing.assert_close(
+        torch.autograd.functional.jacobian(exp_map, zero), torch.eye(4).double()
+    )
 
 
 def test_saturated_points_keep_the_angular_gradient_only():
@@ -250,5 +252,5 @@ def test_moebius_classifier_maps_a_zero_product_to_its_bias():
 
 
 def test_unknown_compat_is_refused():
-    with pytest.raises(UserError, match="compat: unknown 'upstrem'; did you mean 'upstream'"):
-        distance(torch.zeros(2), torch.zeros(2), compat="upstrem")
+    with pytest.raises(UserError, match="compat: unknown 'up-stream'; did you mean 'upstream'"):
+        distance(torch.zeros(2), torch.zeros(2), compat="up-stream")
