@@ -7,39 +7,17 @@ network are read off its shapes. Loading is strict: a missing, unexpected or mis
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TypeAlias
 
 from bams.author_layout import infer_config, without_aliases
 from bams.model.bams import BAMS
 from bams.model.config import ModelConfig
-from behaviorzoo import checkpoints as folders
-from behaviorzoo.errors import UserError
-from behaviorzoo.schema import from_dict
-from behaviorzoo.weights import load_torch_file, strict_load
+from behaviorzoo import trained
+from behaviorzoo.checkpoints import MODEL_FILE
+from behaviorzoo.weights import load_torch_file
 
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A checkpoint that has been read.
-
-    Attributes:
-        config: Options of the network.
-        state: Parameter name -> tensor on the CPU, as our network names them.
-        full_config: The whole configuration of the run, where the checkpoint is one of ours.
-        metadata: Ours: versions, what was learned of the data, step, metrics. Theirs: nothing.
-        path: The folder or file.
-    """
-
-    config: ModelConfig
-    state: dict[str, Tensor]
-    full_config: dict[str, Any] | None
-    metadata: dict[str, Any]
-    path: Path
+LoadedModel: TypeAlias = trained.LoadedModel[ModelConfig]
 
 
 def load_checkpoint(
@@ -64,8 +42,8 @@ def load_checkpoint(
         UserError: Nothing there, damaged, not a checkpoint, or its options are unknown.
     """
     path = Path(path).expanduser()
-    if not path.is_file() or path.name == folders.MODEL_FILE:
-        return _load_folder(path)
+    if not path.is_file() or path.name == MODEL_FILE:
+        return trained.load_folder(path, ModelConfig)
     state = without_aliases(load_torch_file(path), str(path))
     if config is None:
         config = infer_config(state, str(path), dilation_bases)
@@ -97,16 +75,4 @@ def network_of(loaded: LoadedModel) -> BAMS:
     Raises:
         UserError: The weights do not fit the options.
     """
-    with torch.random.fork_rng(devices=[]):  # its random weights must not move the run's seed
-        module = BAMS(loaded.config)
-    strict_load(module, loaded.state, str(loaded.path))
-    return module.eval()
-
-
-def _load_folder(path: Path) -> LoadedModel:
-    found = folders.load_checkpoint(path)
-    where = str(found.path / folders.CONFIG_FILE)
-    if not isinstance(found.config.get("model"), Mapping):
-        raise UserError(f"{where}: no section 'model', so the network is unknown")
-    config = from_dict(ModelConfig, found.config["model"], where=where)
-    return LoadedModel(config, found.state, found.config, found.metadata, found.path)
+    return trained.network_with(lambda: BAMS(loaded.config), loaded.state, str(loaded.path))

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor
 
-from behaviorzoo import checkpoints as folders
+from behaviorzoo import trained
+from behaviorzoo.checkpoints import MODEL_FILE
 from behaviorzoo.errors import UserError
-from behaviorzoo.schema import from_dict
-from behaviorzoo.weights import load_torch_file, strict_load
+from behaviorzoo.weights import load_torch_file
 from hbehavemae.author_options import infer_options, read_options
 from hbehavemae.model import HBehaveEncoder, HBehaveMAE, ModelConfig
 
@@ -53,23 +52,7 @@ NOT_GUESSED = (
 """Options without which an embedding would be wrong in silence."""
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A checkpoint that has been read.
-
-    Attributes:
-        config: Options of the network.
-        state: Parameter name -> tensor on the CPU.
-        full_config: The whole configuration of the run, where the checkpoint is one of ours.
-        metadata: Ours: versions, step, metrics. Theirs: ``epoch`` and ``args``, their options.
-        path: The folder or file.
-    """
-
-    config: ModelConfig
-    state: dict[str, Tensor]
-    full_config: dict[str, Any] | None
-    metadata: dict[str, Any]
-    path: Path
+LoadedModel: TypeAlias = trained.LoadedModel[ModelConfig]
 
 
 def load_checkpoint(path: str | Path, config: ModelConfig | None = None) -> LoadedModel:
@@ -85,7 +68,7 @@ def load_checkpoint(path: str | Path, config: ModelConfig | None = None) -> Load
     """
     path = Path(path).expanduser()
     file = _authors_file(path)
-    return _load_folder(path) if file is None else _load_file(file, config)
+    return trained.load_folder(path, ModelConfig) if file is None else _load_file(file, config)
 
 
 def build_encoder(path: str | Path, config: ModelConfig | None = None) -> HBehaveEncoder:
@@ -99,15 +82,12 @@ def build_encoder(path: str | Path, config: ModelConfig | None = None) -> HBehav
         UserError: As :func:`load_checkpoint`, or the weights do not fit the options.
     """
     loaded = load_checkpoint(path, config)
-    with torch.random.fork_rng(devices=[]):  # its random weights must not move the run's seed
-        module = HBehaveEncoder(loaded.config)
     state = {
         name: tensor
         for name, tensor in loaded.state.items()
         if not name.startswith(DECODER_KEYS + UNUSED_KEYS)
     }
-    strict_load(module, state, str(loaded.path))
-    return module.eval()
+    return trained.network_with(lambda: HBehaveEncoder(loaded.config), state, str(loaded.path))
 
 
 def build_mae(path: str | Path, config: ModelConfig | None = None) -> HBehaveMAE:
@@ -121,29 +101,19 @@ def build_mae(path: str | Path, config: ModelConfig | None = None) -> HBehaveMAE
         UserError: As :func:`load_checkpoint`, or the weights do not fit the options.
     """
     loaded = load_checkpoint(path, config)
-    with torch.random.fork_rng(devices=[]):
-        module = HBehaveMAE(loaded.config, masked=False)
-    strict_load(module, loaded.state, str(loaded.path))
-    return module.eval()
+    return trained.network_with(
+        lambda: HBehaveMAE(loaded.config, masked=False), loaded.state, str(loaded.path)
+    )
 
 
 def _authors_file(path: Path) -> Path | None:
     """The file if ``path`` means one of the authors'; None if it means a folder of ours."""
-    if path.is_file() and path.name != folders.MODEL_FILE:
+    if path.is_file() and path.name != MODEL_FILE:
         return path
-    if not path.is_dir() or (path / folders.MODEL_FILE).exists():
+    if not path.is_dir() or (path / MODEL_FILE).exists():
         return None
     files = [p for p in sorted(path.iterdir()) if p.is_file() and "checkpoint" in p.name]
     return files[-1] if files else None
-
-
-def _load_folder(path: Path) -> LoadedModel:
-    found = folders.load_checkpoint(path)
-    where = str(found.path / folders.CONFIG_FILE)
-    if not isinstance(found.config.get("model"), Mapping):
-        raise UserError(f"{where}: no section 'model', so the geometry is unknown")
-    config = from_dict(ModelConfig, found.config["model"], where=where)
-    return LoadedModel(config, found.state, found.config, found.metadata, found.path)
 
 
 def _load_file(path: Path, config: ModelConfig | None) -> LoadedModel:
