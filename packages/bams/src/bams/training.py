@@ -21,6 +21,7 @@ from bams.losses.objective import objective
 from bams.model.bams import BAMS
 from bams.optim import OptimConfig
 from behaviorzoo.batches import BatchLoader, EpochBatches, sample_seeds
+from behaviorzoo.errors import UserError
 from behaviorzoo.launch import tell
 from behaviorzoo.schema import to_dict
 from behaviorzoo.training import TrainingModule, fit
@@ -153,6 +154,11 @@ def train(cfg: TrainConfig, resume: bool = False) -> Path:
         f"{len(data)} sequences of {data.length} frames from {len(data.names)} recordings: "
         f"{data.n_inputs} features, {data.n_targets} actions"
     )
+    if data.ignored.all():
+        raise UserError(
+            f"{cfg.data.path}: in every frame something is missing, so there is nothing to learn "
+            "from; check the data, or leave out what is never seen"
+        )
     cfg = sized(cfg, data.n_inputs, data.n_targets)
     model = BAMS(cfg.model, generator=torch.Generator().manual_seed(cfg.seed))
     optim, trainer = cfg.optim, within_schedule(cfg.trainer, cfg.optim.epochs)
