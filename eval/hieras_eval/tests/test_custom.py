@@ -351,7 +351,8 @@ def test_hand_features_stand_beside_the_levels(
     recordings = str(data / "recordings")
     assert zoo(["features", recordings, "--out", features, "--windows", "5"]) == 0
     argv = ["run", "--task", "custom", "--embeddings", features]
-    argv += ["--labels", str(data / "labels.csv"), "--output-dir", str(tmp_path / "probe")]
+    argv += ["--labels", str(data / "labels.csv"), "--tasks", "activity", "--folds", "2"]
+    argv += ["--output-dir", str(tmp_path / "probe")]
     assert main([*argv, "--baseline", "hand", "--recordings", recordings]) == 0
     assert "hand features" in capsys.readouterr().out
     tidy = tables.read_tidy(tmp_path / "probe" / "custom-scores.csv")

@@ -236,8 +236,8 @@ def _add_both_ways(report: Report, results: _Results, prefix: str) -> None:
     )
     report.section(f"{prefix}{title}")
     report.add_text(
-        f"{text} The deviation is that of the mean over the seeds, each of which sets other "
-        "training clips aside."
+        f"{text} The deviation is that of the mean over the seeds, each of which sets another part "
+        "of the training aside."
     )
     report.add_table(table)
 
