@@ -39,14 +39,14 @@ lint: install
 	$(RUN) ruff check .
 	$(RUN) pyright
 	$(RUN) lint-imports
-	$(RUN) codespell packages tests benchmarks docs tools README.md Makefile .github
+	$(RUN) codespell packages eval tests benchmarks docs tools README.md Makefile .github
 
 format: install
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
 bench: install
-	$(RUN) python benchmarks/hbehavemae.py
+	for name in hbehavemae hieras_eval bams hysp; do echo; echo "# $$name"; $(RUN) python benchmarks/$$name.py; done
 
 # The demo is these commands and nothing else: copy them for recordings of your own.
 DEMO := demo
@@ -58,7 +58,8 @@ demo: install
 	$(RUN) behaviorzoo synth --out $(DEMO)/data $(DEMO_DATA) --missing 0.05 --seed 0
 	$(RUN) hbehavemae pretrain experiment=demo data.path=$(DEMO)/data/recordings out=$(DEMO)/run $(DEMO_PRETRAIN)
 	$(RUN) hbehavemae embed $(DEMO)/run --out $(DEMO)/embeddings.nc $(DEMO_EMBED) data.path=$(DEMO)/data/recordings
-	$(RUN) behaviorzoo probe --embeddings $(DEMO)/embeddings.nc --labels $(DEMO)/data/labels.csv --baseline hand --recordings $(DEMO)/data/recordings --out $(DEMO)/probe
+	$(RUN) hieras-eval run --task custom --embeddings $(DEMO)/embeddings.nc --labels $(DEMO)/data/labels.csv --baseline hand --recordings $(DEMO)/data/recordings --output-dir $(DEMO)/probe
+	$(RUN) hieras-eval report $(DEMO)/probe --out $(DEMO)/hierarchy.html
 	$(RUN) behaviorzoo report --run $(DEMO)/run --embeddings $(DEMO)/embeddings.nc --labels $(DEMO)/data/labels.csv --probe $(DEMO)/probe --recordings $(DEMO)/data/recordings --out $(DEMO)/report.html
 
 clean:

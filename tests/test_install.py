@@ -104,12 +104,39 @@ def test_hbehavemae_alone(wheels: Path, tmp_path: Path) -> None:
     assert "11211086" in "".join(c for c in said if c.isdigit())
 
 
+@needs_uv
+def test_bams_alone(wheels: Path, tmp_path: Path) -> None:
+    binaries = environment_of(tmp_path, wheels, "behaviorzoo-bams")
+    installed = run(f"{UV} pip list --python {binaries.parent}", tmp_path)
+    assert "movement" not in installed
+    assert "behaviorzoo-h" not in installed
+    assert "train" in run(f"{binaries}/bams --help", tmp_path)
+    said = run(f"{binaries}/bams info experiment=mouse_triplets", tmp_path)
+    assert "761726" in "".join(c for c in said if c.isdigit())
+
+
+@needs_uv
+def test_the_evaluator_alone(wheels: Path, core: Path, tmp_path: Path) -> None:
+    """It needs no torch, and takes the core's files."""
+    binaries = environment_of(tmp_path, wheels, "behaviorzoo-hieras-eval")
+    installed = run(f"{UV} pip list --python {binaries.parent}", tmp_path)
+    assert "torch" not in installed
+    run(f"{core}/behaviorzoo synth --out data --recordings 4 --frames 400", tmp_path)
+    run(f"{core}/behaviorzoo features data/recordings --out hand.nc", tmp_path)
+    custom = "--task custom --embeddings hand.nc --labels data/labels.csv --folds 2"
+    run(f"{binaries}/hieras-eval run {custom} --output-dir results", tmp_path)
+    assert "hand" in run(f"{binaries}/hieras-eval report results", tmp_path) + (
+        tmp_path / "results" / "report.html"
+    ).read_text(encoding="utf-8")
+
+
 def test_one_version_everywhere() -> None:
     files = [ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml")]
+    files += ROOT.glob("eval/*/pyproject.toml")
     projects = {path: tomllib.loads(path.read_text())["project"] for path in files}
     (version,) = {project["version"] for project in projects.values()}
     for path, project in projects.items():
         siblings = [d for d in project["dependencies"] if d.startswith("behaviorzoo-")]
-        if path.parents[1].name == "packages" and project["name"] != "behaviorzoo-core":
+        if path.parent != ROOT and project["name"] != "behaviorzoo-core":
             assert siblings, path
             assert all(d.endswith(f"=={version}") for d in siblings), (path, siblings)

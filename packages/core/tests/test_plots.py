@@ -304,6 +304,10 @@ def test_matplotlib_is_left_as_it_was_and_pyplot_unused(tmp_path):
     figure = plots.confusion_matrix(np.eye(2), ["a", "b"])
     plots.save_figure(figure, tmp_path / "a.png")
     plots.save_figure(figure, tmp_path / "a.svg")
+    # No time of drawing, no random names inside: files can be compared.
+    plots.save_figure(figure, tmp_path / "again.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "again.svg").read_bytes()
+    assert b"<dc:date>" not in (tmp_path / "a.svg").read_bytes()
     assert dict(matplotlib.rcParams) == before
     assert (tmp_path / "a.png").stat().st_size > 1000
     with pytest.raises(UserError, match=r"a.xyz: cannot draw this format"):

@@ -192,7 +192,7 @@ def load_benchmark(
         public=tuple(public),
         private=tuple(private),
         seeds=known.seeds if found.seeds is None else found.seeds,
-        inner_test_size=_inner_test_size(known, training_size),
+        inner_test_size=inner_test_size(known, training_size),
         max_width=known.max_width,
         averaged_pattern=known.averaged_pattern,
         source=str(metadata or name),
@@ -241,7 +241,16 @@ def _kind(task: str, labels: LabelFile | None) -> Literal["class", "value"]:
     return "class" if labels.kind(task) == "Discrete" else "value"
 
 
-def _inner_test_size(known: Rules, training_size: str | int) -> float:
+def inner_test_size(known: Rules, training_size: str | int) -> float:
+    """Share of the training clips that each seed sets aside.
+
+    Args:
+        known: Rules of a benchmark; a share that it fixes goes before ``training_size``.
+        training_size: Percent of the training clips to fit on.
+
+    Raises:
+        UserError: Not a whole number between 1 and 99.
+    """
     if known.inner_test_size is not None:
         return known.inner_test_size
     try:

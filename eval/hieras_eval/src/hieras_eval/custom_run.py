@@ -27,7 +27,7 @@ from behaviorzoo.recordings import find_recordings
 from behaviorzoo.report.results import median_bouts
 from hieras_eval import __version__
 from hieras_eval.benchmark_run import write_figure
-from hieras_eval.benchmarks import _inner_test_size, rules
+from hieras_eval.benchmarks import inner_test_size, rules
 from hieras_eval.custom import SEEDS, FrameMatrix, custom_truths, evaluate_custom
 from hieras_eval.printing import results_text
 from hieras_eval.protocol import Evaluation
@@ -118,7 +118,7 @@ def _both(
     plan: ProbePlan = plan_probe(kinds, labels, settings)
     evaluations: dict[str, Evaluation] = {}
     for kind in kinds:
-        test_size = _inner_test_size(rules("Shot7M2"), args.training_size)
+        test_size = inner_test_size(rules("Shot7M2"), args.training_size)
         truths = custom_truths(plan, kind, args.labels, test_size=test_size)
         evaluations |= evaluate_custom(
             kind,

@@ -80,8 +80,11 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
     known = figure.canvas.get_supported_filetypes()
     if path.suffix.lstrip(".").lower() not in known:
         raise UserError(f"{path}: cannot draw this format; use one of {', '.join(sorted(known))}")
-    with rc_context(STYLE), atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, bbox_inches="tight")
+    # The same figure gives the same file, whenever it is drawn.
+    dated = {".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix.lower())
+    metadata = {dated: None} if dated else None
+    with rc_context(STYLE | {"svg.hashsalt": "behaviorzoo"}), atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, bbox_inches="tight", metadata=metadata)
     return path
 
 
