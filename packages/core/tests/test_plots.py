@@ -312,4 +312,4 @@ def test_matplotlib_is_left_as_it_was_and_pyplot_unused(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 1000
     with pytest.raises(UserError, match=r"a.xyz: cannot draw this format"):
         plots.save_figure(figure, tmp_path / "a.xyz")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a.svg"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a.svg", "again.svg"]
