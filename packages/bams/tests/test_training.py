@@ -141,6 +141,7 @@ def run(folder: Path, optim: OptimConfig, epochs: int = 2, seed: int = 4, **trai
 # ------------------------------------------------------------------ the step
 
 
+@torch.no_grad()
 def slow_loss(model: BAMS, batch: Batch, draws: Draws, config: LossConfig) -> dict[str, float]:
     """The paper's objective, frame by frame."""
     out = model(batch.inputs)

@@ -37,6 +37,10 @@ _FROM_DATA = ("model.n_inputs", "model.n_targets")
 class TrainModule(TrainingModule):
     """BAMS with its objective, optimiser and schedule.
 
+    Several processes with a part of a batch each do what one does with all of it (weights of frames
+    and batch norms of the latent predictors are shared), but for dropout, whose masks are drawn for
+    the sequences of a process together.
+
     Args:
         model: The network.
         loss: Weights and windows of the objective.
