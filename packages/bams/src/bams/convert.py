@@ -120,10 +120,8 @@ def published_settings(loaded: LoadedModel) -> TrainConfig:
     """Settings for a checkpoint of the authors: those of the recipe with the same network."""
     from bams.config import configure
 
-    for recipe in PUBLISHED:
-        settings = configure([f"experiment={recipe}", "compat=upstream"])
-        if settings.model.encoders == loaded.config.encoders:
-            break
-    else:
-        settings = configure(["experiment=custom", "compat=upstream"])
+    recipes = [configure([f"experiment={name}", "compat=upstream"]) for name in PUBLISHED]
+    same = [recipe for recipe in recipes if recipe.model.encoders == loaded.config.encoders]
+    # What has no recipe of its own was trained by the script for own data, the last one.
+    settings = (same or recipes[-1:])[0]
     return replace(settings, name=loaded.path.stem, model=loaded.config)
