@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.decomposition import PCA
 
 from bams import latent_maps
@@ -73,7 +75,7 @@ def same_up_to_sign(found: np.ndarray, expected: np.ndarray) -> None:
 
 def test_every_point_is_in_the_table(tmp_path: Path, fake_umap: list[dict]) -> None:
     path, labels, content = files(tmp_path)
-    visualize(path, tmp_path / "out", labels=labels, regression=["age"], max_points=60)
+    visualize(path, tmp_path / "out", labels=labels, regression=["age"], max_points=60, formats=())
     table = pd.read_csv(tmp_path / "out" / "points_frames.csv")
     rows = np.arange(0, L, 3)  # 150 frames thinned to at most 60
     assert list(table["recording"]) == np.repeat(NAMES, len(rows)).tolist()
@@ -95,7 +97,9 @@ def test_every_point_is_in_the_table(tmp_path: Path, fake_umap: list[dict]) -> N
 
 def test_recordings_are_shown_by_their_mean(tmp_path: Path) -> None:
     path, labels, content = files(tmp_path)
-    visualize(path, tmp_path / "out", labels=labels, regression=["age"], methods=["pca"])
+    visualize(
+        path, tmp_path / "out", labels=labels, regression=["age"], methods=["pca"], formats=()
+    )
     table = pd.read_csv(tmp_path / "out" / "points_recordings.csv")
     assert list(table["recording"]) == NAMES
     assert "nose/tail" not in table  # a label of frames says nothing of a recording
@@ -159,9 +163,18 @@ def test_umap_that_is_not_there_is_said_once(
     assert "umap" not in (tmp_path / "out" / "points_frames.csv").read_text()
 
 
-def test_umap_keeps_groups_apart_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Compiling takes longer than these few points do without.
+@pytest.fixture
+def quick_umap(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """UMAP without compiling, which takes longer than a few points do."""
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    threads = torch.get_num_threads()
+    yield
+    # Its parallel loops change the number of threads of the whole process.
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("quick_umap")
+def test_umap_keeps_groups_apart_and_repeats() -> None:
     pytest.importorskip("umap", reason="the extra [umap] is not installed")
     values = np.random.default_rng(0).normal(size=(18, 3)).astype(np.float32)
     values[9:] += 20
