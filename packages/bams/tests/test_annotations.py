@@ -53,6 +53,8 @@ def test_the_authors_contract_is_taken_as_it_is() -> None:
     assert found.tags[0].classes == ("0", "1")
     np.testing.assert_array_equal(found.tags[1].of([2, 0]), annotations["state"][[2, 0]].ravel())
     np.testing.assert_array_equal(found.tags[3].of([3, 1]), [4, 2])
+    column = {**annotations, "age": annotations["age"][:, None]}
+    same(from_arrays(column, eval_utils, lengths=LENGTHS), found)
     lists = {name: list(values) for name, values in annotations.items()}
     same(from_arrays(lists, eval_utils, lengths=LENGTHS), found)
 

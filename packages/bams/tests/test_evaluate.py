@@ -279,6 +279,8 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     for readout in ("probes", "original"):
         with pytest.raises(UserError, match="no task 'stat'; did you mean 'state'"):
             evaluate(embeddings, labels, out, readout=readout, tasks=["stat"])  # type: ignore
+    with pytest.raises(UserError, match="this is a checkpoint; make its embeddings first, `bams"):
+        evaluate(tmp_path, labels, out)
     with pytest.raises(UserError, match="no such embedding file"):
         evaluate(tmp_path / "absent.nc", labels, out)
     with pytest.raises(UserError, match="no such label"):

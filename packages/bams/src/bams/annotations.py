@@ -147,6 +147,8 @@ def from_arrays(
                 f"{where}: tag {name!r} has {len(values)} entries for {len(lengths)} sequences; "
                 "give one for each sequence, in the same order"
             )
+        if levels.get(name) and all(np.size(value) == 1 for value in values):
+            values = [np.reshape(value, ()) for value in values]  # (S, 1) says it as well
         single = all(np.ndim(value) == 0 for value in values)
         if name in levels and bool(levels[name]) != single:
             found = "one label per sequence" if single else "labels per frame"

@@ -79,7 +79,7 @@ def evaluate(
     out = Path(out)
     if readout not in ("probes", "original"):
         raise UserError(f"readout={readout}: choose probes or original")
-    with open_embeddings(embeddings) as source:
+    with open_latents(embeddings) as source:
         spans = {name: source.span(name) for name in source.recordings}
         if readout == "original":
             found = read_annotations(labels, spans, regression=regression, tasks=tasks)
@@ -157,6 +157,20 @@ def evaluate_labels(
         else:
             scalars[f"test/mse_{title}"] = score.result.mse
     return scalars, figures
+
+
+def open_latents(path: str | Path) -> Embeddings:
+    """Open an embedding file.
+
+    Raises:
+        UserError: Not such a file; a checkpoint is told what to do first.
+    """
+    if Path(path).is_dir() or Path(path).suffix in (".pt", ".pth"):
+        raise UserError(
+            f"{path}: this is a checkpoint; make its embeddings first, "
+            f"`bams embed {path} --out embeddings.nc`, and give that file"
+        )
+    return open_embeddings(path)
 
 
 def confusions(

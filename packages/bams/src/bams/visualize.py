@@ -16,7 +16,7 @@ import pandas as pd
 
 from bams.annotation_files import read_annotations
 from bams.annotations import Spans, Tag
-from bams.evaluate import file_name
+from bams.evaluate import file_name, open_latents
 from bams.label_scores import COMBINED
 from bams.latent_maps import (
     FEWEST_FOR_UMAP,
@@ -30,7 +30,7 @@ from bams.latent_maps import (
     require_umap,
     umap_is_installed,
 )
-from behaviorzoo.embeddings import Embeddings, open_embeddings
+from behaviorzoo.embeddings import Embeddings
 from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.files import atomic_path
 from behaviorzoo.plots import save_figure
@@ -89,7 +89,7 @@ def visualize(
     if max_points < 2:
         raise UserError(f"max_points={max_points} must be at least 2")
     chosen, notes = _methods(methods, notebook)
-    with open_embeddings(embeddings) as source:
+    with open_latents(embeddings) as source:
         spans = {name: source.span(name) for name in source.recordings}
         tags: Sequence[Tag] = ()
         if labels is not None:
