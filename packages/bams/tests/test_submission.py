@@ -119,6 +119,22 @@ def test_entries_that_are_equal_in_all_clips(
     assert "become NaN (compat=upstream)" in caplog.text
 
 
+def test_what_is_not_a_number_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = clips(TRAIN + TEST)
+    content["tr1"]["short_term"][2] = np.nan
+    source = save_embeddings(
+        tmp_path / "mice.nc",
+        {name: (0, levels) for name, levels in content.items()},
+        {"aggregate": "mean_range", "embedding_sizes": SIZES},
+        allow_missing=True,
+    )
+    out = write_submission(source, tmp_path / "s.npy", TEST, compat="upstream")
+    missing = np.isnan(load_submission(out)[1])
+    assert missing[[2, L + 2]][:, [0, 1, 5, 6]].all()
+    assert missing.sum() == 8
+    assert "4 of 70 entries (frame, feature) are NaN in some clip" in caplog.text
+
+
 def test_rounding_of_the_network_is_no_difference(tmp_path: Path) -> None:
     content = clips(TRAIN + TEST)
     for k, levels in enumerate(content.values()):

@@ -81,6 +81,15 @@ def write_submission(
                 len(test),
             )
         mean, deviation = _moments(source, columns, compat)
+        n_undefined = int(np.isnan(mean).sum())
+        if n_undefined:
+            log.warning(
+                "%d of %d entries (frame, feature) are NaN in some clip and so in the submission, "
+                "which the benchmark refuses; the cause is an input that is 0 throughout "
+                "(compat=upstream)",
+                n_undefined,
+                mean.size,
+            )
         n_constant = int((deviation == 0).sum())
         if n_constant:
             log.warning(
