@@ -17,6 +17,7 @@ from behaviorzoo.files import atomic_path
 from behaviorzoo.palette import INK, MUTED, RULE
 
 STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "behaviorzoo",
     "font.family": "sans-serif",
     "font.size": 9,
     "text.color": INK,
@@ -83,7 +84,7 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
     # The same figure gives the same file, whenever it is drawn.
     dated = {".svg": "Date", ".pdf": "CreationDate"}.get(path.suffix.lower())
     metadata = {dated: None} if dated else None
-    with rc_context(STYLE | {"svg.hashsalt": "behaviorzoo"}), atomic_path(path) as temporary:
+    with rc_context(STYLE), atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=dpi, bbox_inches="tight", metadata=metadata)
     return path
 
