@@ -23,7 +23,7 @@ from hysp.augment import (
     replay,
     views,
 )
-from hysp.augment.apply import blur_matrices
+from hysp.augment.applying import blur_matrices
 
 CONFIG = AugmentConfig()
 

@@ -46,6 +46,19 @@ class OptimConfig:
     )
     warmup_epochs: int = field(default=10, metadata={"help": "cosine: epochs of linear warm-up"})
     lr_min: float = field(default=0.0, metadata={"help": "cosine: learning rate at the end"})
+    batch_size: int = field(
+        default=512, metadata={"help": "sequences per batch, shared among the devices"}
+    )
+    drop_last: bool = field(
+        default=True, metadata={"help": "leave out an incomplete batch at the end of an epoch"}
+    )
+    val_batch_size: int = field(
+        default=256, metadata={"help": "held-out sequences per batch, shared among the devices"}
+    )
+    validate_every_epochs: int = field(
+        default=1,
+        metadata={"help": "epochs from one look at held-out sequences to the next; 0 for never"},
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(self.milestones))
@@ -62,6 +75,9 @@ class OptimConfig:
                 "epochs": 1,
                 "warmup_epochs": 0,
                 "lr_min": 0,
+                "batch_size": 2,
+                "val_batch_size": 1,
+                "validate_every_epochs": 0,
             }.items()
             if getattr(self, name) < limit
         ]

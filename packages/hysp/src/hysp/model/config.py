@@ -13,20 +13,24 @@ from behaviorzoo.errors import UserError, suggest
 from hysp.graph import CUSTOM, LAYOUTS, STRATEGIES, Graph
 
 METHODS = ("hysp", "simsiam", "skeletonclr")
+FROM_DATA = "data"
+"""Layout of a graph that is still to be taken from the data."""
 
 
 @dataclass(frozen=True)
 class GraphConfig:
     """The joints and how they are joined.
 
-    A named layout needs nothing else; ``layout: custom`` takes ``n_joints``, ``edges``, ``centre``.
+    A named layout needs nothing else; ``layout: custom`` takes ``n_joints``, ``edges``, ``centre``;
+    ``layout: data`` is filled in when the data are known.
 
     Raises:
         UserError: Unknown names, or a graph that is named and drawn at once.
     """
 
     layout: str = field(
-        default="ntu-rgb+d", metadata={"help": "ntu-rgb+d, openpose, nw-ucla or custom"}
+        default="ntu-rgb+d",
+        metadata={"help": "ntu-rgb+d, openpose, nw-ucla, custom, or data: as the data say"},
     )
     strategy: str = field(
         default="spatial", metadata={"help": "parts of a neighbourhood: uniform, distance, spatial"}
@@ -50,8 +54,8 @@ class GraphConfig:
             absent = [name for name in ("n_joints", "centre") if name not in drawn]
             if absent:
                 raise UserError(f"graph: layout custom needs {' and '.join(absent)}")
-        elif self.layout not in LAYOUTS:
-            hint = suggest(self.layout, (*LAYOUTS, CUSTOM))
+        elif self.layout not in (*LAYOUTS, FROM_DATA):
+            hint = suggest(self.layout, (*LAYOUTS, CUSTOM, FROM_DATA))
             raise UserError(f"graph.layout: unknown {self.layout!r}; {hint}")
         elif drawn:
             raise UserError(
@@ -63,8 +67,10 @@ class GraphConfig:
         """The graph.
 
         Raises:
-            UserError: Joints that do not exist, or numbers out of range.
+            UserError: Joints that do not exist, numbers out of range, or joints not known yet.
         """
+        if self.layout == FROM_DATA:
+            raise UserError("graph: its joints are those of the data, which are not known here")
         options = (self.strategy, self.max_hop, self.dilation)
         if self.layout != CUSTOM or self.n_joints is None or self.centre is None:
             return Graph(self.layout, *options)
@@ -80,7 +86,8 @@ class EncoderConfig:
     """
 
     in_channels: int = field(
-        default=3, metadata={"help": "coordinates of a joint; times 2 for stream 2s, 3 for 3s"}
+        default=3,
+        metadata={"help": "coordinates of a joint, times the parts of the stream; 0: as the data"},
     )
     hidden_channels: int = field(default=64, metadata={"help": "channels of the first blocks"})
     out_channels: int = field(default=1024, metadata={"help": "features of the embedding"})
@@ -91,7 +98,9 @@ class EncoderConfig:
     dropout: float = field(default=0.5, metadata={"help": "after each block but the first"})
 
     def __post_init__(self) -> None:
-        _positive(self, "in_channels", "hidden_channels", "out_channels")
+        _positive(self, "hidden_channels", "out_channels")
+        if self.in_channels < 0:
+            raise UserError(f"in_channels = {self.in_channels} must not be negative")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout = {self.dropout} must lie in [0, 1)")
 

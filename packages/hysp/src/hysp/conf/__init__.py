@@ -1,0 +1,1 @@
+"""Yaml files of the settings: ``config.yaml`` for any recording, published recipes beside it."""
