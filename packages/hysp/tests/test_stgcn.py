@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.functional import batch_norm, conv2d, relu
 
+from behaviorzoo.dropout import Dropout, keep_mask
 from behaviorzoo.errors import UserError
 from hysp.model import STGCN, EncoderConfig, GraphConfig
-from hysp.model.dropout import Dropout, keep_mask
 from hysp.model.stgcn import GraphConv
 from hysp.model.temporal import TemporalConv, spectrum
 

@@ -75,11 +75,8 @@ class Scaling:
         scale = self.input_scale
         if self.zeros == "keep":
             scale = np.where(scale == 0, np.float32(1), scale)
-        flat = inputs.reshape(-1, inputs.shape[-1])
         with np.errstate(invalid="ignore"):
-            for start in range(0, len(flat), _ROWS):
-                flat[start : start + _ROWS] /= scale
-        return inputs
+            return np.divide(inputs, scale, out=inputs)
 
     def bins(self, targets: np.ndarray) -> np.ndarray:
         """Bin numbers uint8 (..., M) of actions (..., M)."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, relu
 
+from behaviorzoo.dropout import Dropout
 from behaviorzoo.errors import UserError
 from hysp.model.config import EncoderConfig
-from hysp.model.dropout import Dropout
 from hysp.model.temporal import TemporalConv
 
 TEMPORAL_KERNEL = 9
