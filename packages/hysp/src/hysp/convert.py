@@ -8,25 +8,46 @@ here. The optimiser's state is not carried over: its order of parameters is the 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
-from behaviorzoo.schema import to_dict
+from behaviorzoo.schema import from_dict, to_dict
 from hysp import __version__
 from hysp.author_options import authors_arguments
 from hysp.model import ModelConfig
+from hysp.optim import OptimConfig
 
 if TYPE_CHECKING:
     from hysp.checkpoints import LoadedModel
+    from hysp.config import PretrainConfig
 
 LEARNER_PREFIX = "model."
 """What the authors' learner puts before every name."""
 
 LIGHTNING_VERSION = "1.9.5"
 """Release of Lightning whose layout is written; their code runs with none after it."""
+
+OPTIM_OPTIONS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "optimizer": ("optimizer", str),
+    "lr": ("lr", float),
+    "nesterov": ("nesterov", bool),
+    "weight_decay": ("weight_decay", float),  # yaml reads their 1e-4 as text
+    "scheduler": ("scheduler", str),
+    "num_epoch": ("epochs", int),
+    "step": ("milestones", tuple),
+    "warmup_step": ("warmup_epochs", int),
+    "lr_min": ("lr_min", float),
+}
+"""The authors' option -> ours and its type."""
+
+CURRICULUM_OPTIONS = {
+    "curriculum": "enabled",
+    "initial_hyper_epoch": "initial_epoch",
+    "final_hyper_epoch": "final_epoch",
+}
 
 
 def to_ours(source: str | Path, out: str | Path) -> Path:
@@ -94,11 +115,43 @@ def to_authors(source: str | Path, out: str | Path) -> Path:
 
 
 def settings_of(loaded: LoadedModel) -> dict[str, Any]:
-    """All settings of a checkpoint in our layout, whoever wrote it."""
+    """All settings of a checkpoint in our layout, whoever wrote it.
+
+    Raises:
+        UserError: Settings of the authors' that ours do not allow.
+    """
     if loaded.full_config is not None:
         return loaded.full_config
-    section = "model" if isinstance(loaded.config, ModelConfig) else "classifier"
-    return {"compat": loaded.compat, section: to_dict(loaded.config)}
+    if isinstance(loaded.config, ModelConfig):
+        return to_dict(pretrain_settings(loaded))
+    return {"compat": loaded.compat, "classifier": to_dict(loaded.config)}
+
+
+def pretrain_settings(loaded: LoadedModel) -> PretrainConfig:
+    """Settings of a pre-training run of the authors; what their file does not say is published.
+
+    Raises:
+        UserError: Settings that ours do not allow.
+    """
+    from hysp.config import CurriculumConfig, PretrainConfig
+
+    cfg = loaded.metadata.get("cfg", {})
+    try:
+        optim = {
+            ours: kind(cfg[name]) for name, (ours, kind) in OPTIM_OPTIONS.items() if name in cfg
+        }
+        course = {ours: cfg[name] for name, ours in CURRICULUM_OPTIONS.items() if name in cfg}
+        content = {
+            "name": loaded.path.stem,
+            "compat": loaded.compat,
+            "stream": cfg.get("stream", "joint"),
+            "model": to_dict(loaded.config),
+            "curriculum": to_dict(CurriculumConfig(**course)),
+            "optim": to_dict(OptimConfig(**optim)),
+        }
+        return from_dict(PretrainConfig, content)
+    except (TypeError, ValueError, UserError) as error:
+        raise UserError(f"{loaded.path}: its 'cfg' cannot be read ({error})") from error
 
 
 def authors_configuration(loaded: LoadedModel) -> Namespace:

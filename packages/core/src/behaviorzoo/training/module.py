@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import lightning
+import numpy as np
 import torch
+
+from behaviorzoo.batches import sample_seeds
 
 
 class TrainingModule(lightning.LightningModule):
@@ -43,6 +46,18 @@ class TrainingModule(lightning.LightningModule):
     def measure(self, **values: torch.Tensor) -> None:
         """Report scalars of this batch to the logs."""
         self.measured = {name: value.detach() for name, value in values.items()}
+
+    def seed_draws(self, seed: int, batch_idx: int) -> None:
+        """Seed torch's own random numbers (dropout) for a training step by its place.
+
+        A resume has then no state to restore, and every process draws its own.
+
+        Args:
+            seed: The run's seed.
+            batch_idx: Number of the batch in its epoch.
+        """
+        place = np.array([batch_idx * self.trainer.world_size + self.global_rank])
+        torch.manual_seed(int(sample_seeds(seed, self.current_epoch, place)[0]))
 
     def held_out(self, batch: object) -> dict[str, torch.Tensor]:
         """Measures of one held-out batch, means over its samples.
