@@ -44,7 +44,7 @@ class Searched:
     top1: np.ndarray
 
 
-def fuse(scores: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+def fuse(scores: Sequence[np.ndarray], weights: Sequence[float] | np.ndarray) -> np.ndarray:
     """Weighted sum of scores, streams in the order given.
 
     Weights that are Python's numbers keep the precision of the scores, those of numpy's float64
