@@ -163,7 +163,21 @@ def authors_configuration(loaded: LoadedModel) -> Namespace:
     config = loaded.config
     assert isinstance(config, ModelConfig)
     kept = loaded.metadata.get("authors", {})  # a checkpoint that came from them goes back whole
-    cfg = dict(kept) if isinstance(kept, Mapping) else {}
+    cfg = _training_options(loaded) | (dict(kept) if isinstance(kept, Mapping) else {})
     arguments = {**cfg.get("model_args", {}), **authors_arguments(config)}
     cfg |= {"model": config.method, "hyper": config.hyper}
     return Namespace(**{**cfg, "model_args": Namespace(**arguments)})
+
+
+def _training_options(loaded: LoadedModel) -> dict[str, Any]:
+    """The authors' names for how a run of ours was trained, as far as it says."""
+    settings = loaded.full_config or {}
+    names = {
+        "optim": {theirs: ours for theirs, (ours, _) in OPTIM_OPTIONS.items()},
+        "curriculum": CURRICULUM_OPTIONS,
+    }
+    found = {"stream": settings["stream"]} if "stream" in settings else {}
+    for section, options in names.items():
+        told = settings.get(section, {})
+        found |= {theirs: told[ours] for theirs, ours in options.items() if ours in told}
+    return found
