@@ -78,7 +78,7 @@ def clips_of_recordings(config: DataConfig, state: Mapping[str, Any] | None = No
     """
     config.check()
     state = state or {}
-    pose = _pose_config(config)
+    pose = pose_config(config)
     files = recording_files(pose, "train")
     selection = choose(pose, files[0], state.get("selection", {}))
     skeleton = (
@@ -87,7 +87,7 @@ def clips_of_recordings(config: DataConfig, state: Mapping[str, Any] | None = No
         else skeleton_of(load_recording(files[0]), config.clips, selection.keypoints)
     )
     labels = read_labels(config.labels) if config.labels else None
-    sources = (_read(file, selection, pose) for file in files)
+    sources = (read_source(file, selection, pose) for file in files)
     return cut_clips(sources, selection, skeleton, labels, config.clips, state=state)
 
 
@@ -177,12 +177,13 @@ def skeleton_of(ds: xr.Dataset, config: ClipConfig, joints: Sequence[str]) -> Sk
     return Skeleton(joints, edges, centre, mirror_order(joints, config.mirror_pairs))
 
 
-def _read(file: Path, selection: Selection, pose: PoseConfig) -> Source:
+def read_source(file: Path, selection: Selection, pose: PoseConfig) -> Source:
+    """The chosen positions of a recording."""
     ds, positions = read_positions(file, selection, pose)
     return Source(file.stem, str(file), int(ds["time"].to_numpy()[0]), positions)
 
 
-def _pose_config(config: DataConfig) -> PoseConfig:
+def pose_config(config: DataConfig) -> PoseConfig:
     """The keys that choose files, points and individuals, as the core knows them."""
     clips = config.clips
     return PoseConfig(

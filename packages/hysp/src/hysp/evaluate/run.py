@@ -30,6 +30,7 @@ from hysp.evaluate.protocols import (
     scratch_settings,
 )
 from hysp.evaluate.results import Evaluation, Level, Round, write_evaluation
+from hysp.inputs import data_state, stream_of
 from hysp.model.config import EncoderConfig
 from hysp.model.stgcn import STGCN
 
@@ -93,7 +94,8 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> Evaluation:
     """
     device = resolve_device(config.device)
     loaded = load_checkpoint(config.checkpoint) if config.checkpoint else None
-    sets = open_sets(config, data_state(loaded, transfer=config.protocol == "transfer"))
+    # Heads are new, so classes have the data's own numbers; other data may have another scale.
+    sets = open_sets(config, data_state(loaded, scale=config.protocol != "transfer"))
     subject = open_subject(config, loaded, sets.train, device)
     features = _features(config, subject, sets, progress) if config.frozen else (None, None)
     levels = []
@@ -104,25 +106,6 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> Evaluation:
         levels += _baselines(config, subject, own)
     details = {"checkpoint": subject.name, "stream": subject.stream, "split": sets.split}
     return write_evaluation(config, levels, details)
-
-
-def data_state(loaded: LoadedModel | None, transfer: bool = False) -> dict[str, Any]:
-    """What new data must share with those of the training: joints and, unless other, scale."""
-    state = dict((loaded.metadata.get("data_state") if loaded else None) or {})
-    # Heads are new: classes are those of the data.
-    for key in ("tasks", "task", *(("scale",) if transfer else ())):
-        state.pop(key, None)
-    return state
-
-
-def stream_of(loaded: LoadedModel | None, wanted: str | None) -> str:
-    """The stream that was asked for, else that of the checkpoint, else joints."""
-    if wanted is not None or loaded is None:
-        return wanted or "joint"
-    if loaded.full_config is not None:
-        return str(loaded.full_config.get("stream", "joint"))
-    cfg = loaded.metadata.get("cfg", {})
-    return str(cfg.get("stream", "joint"))
 
 
 def open_subject(
