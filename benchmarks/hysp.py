@@ -17,7 +17,9 @@ from pathlib import Path
 # This file bears the name of the package: its own folder must not come first.
 sys.path[0] = str(Path(__file__).resolve().parent / "support")
 
+import hysp_data_parts as data
 import hysp_network_parts as network
+import hysp_use_parts as use
 from command import Part, run
 from measure import YARDSTICK_REFERENCE, YARDSTICK_SIZE
 
@@ -25,12 +27,14 @@ PARTS: dict[str, Part] = {
     "contrast": network.contrast,
     "training": network.training_step,
     "inference": network.inference,
+    **data.PARTS,
+    **use.PARTS,
 }
 
 
 def tell(unit: float) -> None:
     """Scale to this machine, whose yardstick takes ``unit`` seconds."""
-    network.SCALE = YARDSTICK_REFERENCE / unit
+    network.SCALE = data.SCALE = YARDSTICK_REFERENCE / unit
     network.PEAK = 2 * YARDSTICK_SIZE**3 / unit
 
 
