@@ -244,3 +244,12 @@ def test_without_a_path_the_training_data_are_embedded(network, recordings, tmp_
     command([str(network), "--out", str(tmp_path / "e.nc"), "--no-progress"])
     with open_embeddings(tmp_path / "e.nc") as file:
         assert file.recordings == list(LENGTHS)
+
+
+def test_clips_of_another_skeleton_are_refused(network, tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "train_position.npy", rng.normal(size=(4, 3, 50, 25, 2)).astype("f4"))
+    np.save(tmp_path / "train_label.npy", np.zeros((4, 1), dtype=int))
+    path = tmp_path / "train_position.npy"
+    with pytest.raises(UserError, match="25 joints"):
+        command([str(network), f"data.path={path}", "--out", str(tmp_path / "e.nc")])

@@ -126,7 +126,7 @@ def settings_of(clips: Path, network: Path | str, out: Path, **changes) -> Evalu
 def test_training_on_cached_features_is_training_on_recomputed_ones(encoder, data):
     rows = np.arange(32)
     features = extract_features(encoder, data, progress=False)
-    optim = ProbeOptim(epochs=5, milestones=(3,), batch_size=10, accumulate=2)
+    optim = ProbeOptim(epochs=2, milestones=(1,), batch_size=12, accumulate=2, eval_interval=2)
     for hyper in (False, True):
         found = []
         for cached in (True, False):

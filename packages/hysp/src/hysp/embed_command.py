@@ -137,7 +137,7 @@ def _embed(
     from hysp.data.opening import open_data
     from hysp.embed import embed_clips, embed_recordings
     from hysp.embed_windows import WindowedRecordings
-    from hysp.inputs import data_state
+    from hysp.inputs import check_fit, data_state
 
     options: dict[str, Any] = {
         "levels": given.levels,
@@ -153,21 +153,10 @@ def _embed(
                 raise UserError(f"--{name} is for clips; these are recordings without labels")
         return embed_recordings(encoder, WindowedRecordings(config, state), given.out, **options)
     data = open_data(config, given.split, state)
-    check_fit(encoder, data)
+    check_fit(encoder.encoder.config, data, encoder.stream)
     result = embed_clips(encoder, data, given.out, **options)
     _authors_tools(given, data, result)
     return result
-
-
-def check_fit(encoder: ClipEncoder, data: SkeletonData) -> None:
-    """Refuse clips of other joints or channels than the network's.
-
-    Raises:
-        UserError: They are.
-    """
-    from hysp.config import fitted_encoder
-
-    fitted_encoder(encoder.encoder.config, data.skeleton, data.shape[0], encoder.stream)
 
 
 def is_recordings(config: DataConfig) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.schema import from_dict
 from hysp.checkpoints import LoadedModel
 from hysp.data.config import ClipConfig, DataConfig
+from hysp.model.config import EncoderConfig
+
+if TYPE_CHECKING:
+    from hysp.data.dataset import SkeletonData
 
 JOINTS = ("keypoints", "edges", "centre", "mirror_pairs")
 """Keys of clips that a trained network has fixed."""
@@ -80,3 +84,19 @@ def cut_alike(data: DataConfig, loaded: LoadedModel | None, words: Iterable[str]
         or getattr(data.clips, field.name) != getattr(plain, field.name)
     }
     return replace(data, clips=replace(trained, **own))
+
+
+def check_fit(encoder: EncoderConfig, data: SkeletonData, stream: str) -> None:
+    """Refuse clips that a trained encoder cannot take.
+
+    Raises:
+        UserError: They have other joints, or the stream other channels.
+    """
+    from hysp.streams import stream_channels  # needs torch, which settings do not
+
+    joints, channels = encoder.graph.build().n_joints, stream_channels(stream, data.shape[0])
+    if (joints, encoder.in_channels) != (len(data.skeleton.joints), channels):
+        raise UserError(
+            f"{data.where}: {len(data.skeleton.joints)} joints and {channels} channels (stream "
+            f"{stream}), the network takes {joints} joints and {encoder.in_channels} channels"
+        )

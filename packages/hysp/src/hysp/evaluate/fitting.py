@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from tqdm.auto import trange
 
 from behaviorzoo.batches import EpochBatches
 from behaviorzoo.errors import UserError
@@ -91,6 +92,7 @@ def fit(
     on_features: bool = False,
     orders: Callable[[int], Iterable[np.ndarray]] | None = None,
     seed: int = 0,
+    label: str = "",
 ) -> Fitted:
     """Train what of the network asks for gradients.
 
@@ -105,6 +107,7 @@ def fit(
         on_features: Inputs are embeddings (B, D): only the head runs. Else they are sequences.
         orders: Epoch -> numbers of the samples of each batch; drawn from ``seed`` by default.
         seed: See ``orders``.
+        label: Of a bar over the epochs; empty for none.
 
     Returns:
         What came out.
@@ -118,7 +121,7 @@ def fit(
     scheduler = build_scheduler(optimizer, optim.schedule())
     orders = orders or drawn_orders(len(train.labels), optim.batch_size, seed, drop_last=upstream)
     fitted = Fitted()
-    for epoch in range(1, optim.epochs + 1):
+    for epoch in trange(1, optim.epochs + 1, desc=label, unit="epoch", disable=not label):
         model.train()
         losses = _epoch(forward, train, list(orders(epoch - 1)), optimizer, optim.accumulate)
         if not np.isfinite(losses).all():

@@ -12,6 +12,7 @@ from behaviorzoo.plots import confusion_matrix as draw_confusion
 from behaviorzoo.plots import save_figure
 from behaviorzoo.report.page import Report
 from behaviorzoo.score_table import OVERALL, with_overall
+from hysp.evaluate.levels import HAND_ROWS
 from hysp.evaluate.plots import accuracy_bars, training_curves
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 30
 """Confusion matrices of more classes cannot be read; the table of classes is there for them."""
+
+FOLDS_OF_ROWS = (
+    "Folds of rows are scikit-learn's cv=K: stratified, in the order of the file. Where a file is "
+    "sorted by something (all clips of one action in a row), a fold tests another kind of clips "
+    "than were trained on, which the folds of whole groups, dealt out at random, do not."
+)
 
 
 def write_page(result: Evaluation, course: pd.DataFrame) -> None:
@@ -52,13 +59,21 @@ def write_page(result: Evaluation, course: pd.DataFrame) -> None:
     for name, notes in details["notes"].items():
         for note in notes:
             report.add_text(f"{name}: {note}.", "note")
-    for name, folds in details["folds"].items():
-        values = ", ".join(f"{value:.3f}" for value in folds)
-        spread = f"{np.mean(folds):.3f} ± {np.std(folds):.3f}"
-        report.add_text(f"{name}: {spread} over folds ({values}).")
+    if details["folds"]:
+        rows = [
+            {"task, level": name, "mean": np.mean(folds), "deviation": np.std(folds)}
+            | {f"fold {k}": value for k, value in enumerate(folds)}
+            for name, folds in details["folds"].items()
+        ]
+        report.add_table(pd.DataFrame(rows), collapsed="Top-1 accuracy of every fold")
+    if any(level.name == HAND_ROWS for level in result.levels):
+        report.add_text(FOLDS_OF_ROWS, "note")
     report.section("Classes")
     for level in result.levels:
-        _add_confusion(report, level, folder / f"confusion_{file_name(level)}.png")
+        shown = level.name == details["protocol"]  # baselines have theirs as files
+        _add_confusion(
+            report if shown else None, level, folder / f"confusion_{file_name(level)}.png"
+        )
     classes = scores.loc[(scores["label"] != OVERALL) & (scores["metric"] == "recall")]
     for task, rows in classes.groupby("task", sort=False):
         table = rows.pivot_table(index="label", columns="level", values="value", sort=False)
@@ -79,12 +94,14 @@ def write_page(result: Evaluation, course: pd.DataFrame) -> None:
     report.write(folder / "report.html")
 
 
-def _add_confusion(report: Report, level: Level, path: Path) -> None:
+def _add_confusion(report: Report | None, level: Level, path: Path) -> None:
     classes = level.data.classes
     if len(classes) > MOST_CLASSES:
         return
     figure = draw_confusion(level.confusion, classes, title=f"{level.task}, {level.name}")
     save_figure(figure, path)
+    if report is None:
+        return
     report.add_figure(
         figure,
         f"Confusion matrix of {level.task}, {level.name}",

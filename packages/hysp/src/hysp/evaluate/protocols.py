@@ -84,7 +84,13 @@ class Outcome:
 
 
 def run_round(
-    config: EvaluateConfig, encoder: STGCN, stream: str, train: Side, test: Side, seed: int
+    config: EvaluateConfig,
+    encoder: STGCN,
+    stream: str,
+    train: Side,
+    test: Side,
+    seed: int,
+    label: str = "",
 ) -> Outcome:
     """Train on one side, test on the other, as the protocol says.
 
@@ -95,6 +101,7 @@ def run_round(
         train: Training samples.
         test: Test samples.
         seed: Of the head's first weights, the order of samples and dropout.
+        label: Of a bar over the epochs where sequences are trained on; empty for none.
 
     Raises:
         UserError: No labelled training sample, or settings that do not fit the samples.
@@ -108,7 +115,7 @@ def run_round(
         return Outcome(_vote(config, train, test))
     if config.head == "logistic" and config.frozen and config.compat == "paper":
         return _logistic(config, encoder, train, test, seed)
-    return _trained(config, encoder, stream, train, test, seed)
+    return _trained(config, encoder, stream, train, test, seed, label)
 
 
 def labelled_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
@@ -165,7 +172,13 @@ class StreamInputs:
 
 
 def _trained(
-    config: EvaluateConfig, encoder: STGCN, stream: str, train: Side, test: Side, seed: int
+    config: EvaluateConfig,
+    encoder: STGCN,
+    stream: str,
+    train: Side,
+    test: Side,
+    seed: int,
+    label: str,
 ) -> Outcome:
     """A head by SGD: on cached features where the encoder does not change, else on sequences."""
     upstream = config.compat == "upstream"
@@ -198,6 +211,7 @@ def _trained(
                 upstream=upstream,
                 on_features=cached,
                 seed=seed,
+                label="" if cached else label,
             )
     if fitted.state is not None:
         model.load_state_dict(fitted.state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +20,7 @@ from hysp.data.splits import group_folds
 from hysp.evaluate.config import EvaluateConfig
 from hysp.evaluate.features import extract_features
 from hysp.evaluate.hand import hand_features
+from hysp.evaluate.levels import HAND, HAND_ROWS, SCRATCH
 from hysp.evaluate.protocols import (
     Outcome,
     Side,
@@ -30,15 +30,9 @@ from hysp.evaluate.protocols import (
     scratch_settings,
 )
 from hysp.evaluate.results import Evaluation, Level, Round, write_evaluation
-from hysp.inputs import data_state, stream_of
+from hysp.inputs import check_fit, data_state, stream_of
 from hysp.model.config import EncoderConfig
 from hysp.model.stgcn import STGCN
-
-log = logging.getLogger("hysp")
-
-HAND = "hand features"
-HAND_ROWS = "hand features, folds of rows"
-SCRATCH = "supervised from scratch"
 
 
 @dataclass(frozen=True)
@@ -101,9 +95,8 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> Evaluation:
     levels = []
     for task in chosen_tasks(config, sets.train):
         own = sets.of_task(task)
-        log.info("%s: %s", task, own.split)
-        levels.append(_protocol(config, subject, own, features))
-        levels += _baselines(config, subject, own)
+        levels.append(_protocol(config, subject, own, features, progress=progress))
+        levels += _baselines(config, subject, own, progress)
     details = {"checkpoint": subject.name, "stream": subject.stream, "split": sets.split}
     return write_evaluation(config, levels, details)
 
@@ -122,7 +115,7 @@ def open_subject(
         encoder = random_encoder(options, config.seed)
         return Subject(encoder.to(device), stream, "random weights")
     encoder = build_encoder(config.checkpoint, branch=config.branch)
-    fitted_encoder(encoder.config, data.skeleton, data.shape[0], stream)  # refuses other data
+    check_fit(encoder.config, data, stream)
     return Subject(encoder.to(device), stream, loaded.path.name)
 
 
@@ -200,16 +193,23 @@ def _protocol(
     sets: Sets,
     features: tuple[Tensor | None, Tensor | None],
     name: str | None = None,
+    progress: bool = False,
 ) -> Level:
     rounds = []
     for number, (train, test) in enumerate(sets.rounds):
         sides = (Side(sets.train, train, features[0]), Side(sets.test, test, features[1]))
-        outcome = run_round(config, subject.encoder, subject.stream, *sides, config.seed + number)
+        place = f", fold {number}" if len(sets.rounds) > 1 else ""
+        label = f"{sets.train.task}, {name or config.protocol}{place}" if progress else ""
+        outcome = run_round(
+            config, subject.encoder, subject.stream, *sides, config.seed + number, label
+        )
         rounds.append(_round(sets, train, test, outcome))
     return Level(name or config.protocol, sets.train.task, sets.test, rounds)
 
 
-def _baselines(config: EvaluateConfig, subject: Subject, sets: Sets) -> Iterator[Level]:
+def _baselines(
+    config: EvaluateConfig, subject: Subject, sets: Sets, progress: bool
+) -> Iterator[Level]:
     if "hand" in config.baselines:
         yield _hand(config, sets, HAND)
     if "hand_rows" in config.baselines:
@@ -218,7 +218,7 @@ def _baselines(config: EvaluateConfig, subject: Subject, sets: Sets) -> Iterator
         settings = scratch_settings(config)
         encoder = random_encoder(subject.encoder.config, config.seed)
         fresh = replace(subject, encoder=encoder.to(subject.encoder.A.device))
-        yield _protocol(settings, fresh, sets, (None, None), SCRATCH)
+        yield _protocol(settings, fresh, sets, (None, None), SCRATCH, progress)
 
 
 def stratified_rows(
