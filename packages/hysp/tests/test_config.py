@@ -154,7 +154,7 @@ def test_a_file_of_the_user_changes_what_it_names(tmp_path):
         (["optim.epoch=3"], r"optim\.epoch: unknown key; did you mean 'optim\.epochs'\?"),
         (["batch_size=3"], r"did you mean 'optim\.batch_size'\?"),
         (["curriculum=false"], "curriculum: "),
-        (["experiment=ntu60"], "no choice .*ntu60_xview"),
+        (["experiment=ntu60"], "no choice .*did you mean .ntu60_x"),
         (["experiment=pkummd"], "no choice .*did you mean 'pkummd"),
         (["compat=papre"], "did you mean 'paper'"),
         (["stream=motoin"], "did you mean 'motion'"),
