@@ -142,7 +142,7 @@ class EvaluateConfig:
         default=0.07, metadata=_help("knn: a neighbour at similarity s has exp(s / this) votes")
     )
     penalties: list[float] = field(
-        default_factory=lambda: [1.0, 10.0, 100.0],
+        default_factory=lambda: [0.1, 1.0, 10.0],
         metadata=_help("logistic: penalties to choose from, by folds within the training samples"),
     )
     baselines: list[Baseline] = field(

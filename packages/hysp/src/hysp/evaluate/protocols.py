@@ -247,7 +247,7 @@ def _logistic(
         head.weight.copy_(torch.from_numpy(coef))
         # A class without training samples: never the best, and a number that files can hold.
         head.bias.copy_(torch.from_numpy(np.where(np.isfinite(intercept), intercept, -1e30)))
-    return Outcome(logits, model, notes=[f"penalty {penalty:g}"])
+    return Outcome(logits, model, notes=[f"penalty {penalty:g} chosen among the training samples"])
 
 
 def logistic_logits(

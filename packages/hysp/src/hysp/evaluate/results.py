@@ -177,12 +177,11 @@ def write_evaluation(
     folder = Path(config.out)
     batch_size = config.optim.test_batch_size if config.compat == "upstream" else None
     rows = [row for level in levels for row in score_rows(level, batch_size)]
-    notes = {
-        f"{level.task}, {level.name}": r.outcome.notes
-        for level in levels
-        for r in level.rounds[:1]
-        if r.outcome.notes
-    }
+    notes = {}
+    for level in levels:
+        found = list(dict.fromkeys(note for r in level.rounds for note in r.outcome.notes))
+        if found:
+            notes[f"{level.task}, {level.name}"] = found
     details = {
         "protocol": config.protocol,
         "head": config.head,
