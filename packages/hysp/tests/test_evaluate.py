@@ -289,7 +289,10 @@ def test_the_saved_network_predicts_what_was_tested(clips, network, tmp_path, he
     model = build_network(tmp_path / "heads" / "action_linear")
     test = open_data(replace(config.data, task="action"), "val")
     logits = model(test.batch(np.arange(len(test))).x).detach().numpy()
-    np.testing.assert_allclose(logits, result.levels[0].logits, rtol=1e-3, atol=1e-4)
+    expected = result.levels[0].logits
+    # The head is kept in single precision; a fully converged one has large opposite weights.
+    np.testing.assert_allclose(logits, expected, atol=1e-3 * np.abs(expected).max())
+    assert (logits.argmax(1) == expected.argmax(1)).all()
     state = load_checkpoint(tmp_path / "heads" / "action_linear").metadata["data_state"]
     assert state["tasks"]["action"] == list(CLASSES)
 
