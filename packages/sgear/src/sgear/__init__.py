@@ -1,0 +1,1 @@
+"""S-GEAR: semantically guided action anticipation (ECCV 2024)."""

@@ -1,0 +1,1 @@
+"""UAS-Swin: the universal action space of a Video Swin transformer."""
