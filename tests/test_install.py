@@ -116,6 +116,18 @@ def test_bams_alone(wheels: Path, tmp_path: Path) -> None:
 
 
 @needs_uv
+def test_hysp_alone(wheels: Path, tmp_path: Path) -> None:
+    binaries = environment_of(tmp_path, wheels, "behaviorzoo-hysp")
+    installed = run(f"{UV} pip list --python {binaries.parent}", tmp_path)
+    assert "geoopt" in installed
+    assert "movement" not in installed
+    assert "behaviorzoo-b" not in installed
+    assert "pretrain" in run(f"{binaries}/hysp --help", tmp_path)
+    said = run(f"{binaries}/hysp info experiment=ntu60_xview", tmp_path)
+    assert "16994452" in "".join(c for c in said if c.isdigit())
+
+
+@needs_uv
 def test_the_evaluator_alone(wheels: Path, core: Path, tmp_path: Path) -> None:
     """It needs no torch, and takes the core's files."""
     binaries = environment_of(tmp_path, wheels, "behaviorzoo-hieras-eval")
