@@ -1,0 +1,90 @@
+"""Opening a video file, and saying in one line why that is impossible."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from behaviorzoo.errors import UserError, require
+from behaviorzoo.files import existing_file
+from behaviorzoo.video.errors import video_error
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+
+@dataclass
+class OpenVideo:
+    """An open container and the stream of its moving picture."""
+
+    container: InputContainer
+    stream: VideoStream
+
+    def close(self) -> None:
+        """Give file and decoder back."""
+        self.container.close()
+
+
+def video_path(path: str | Path) -> Path:
+    """``path`` if it is a file that is not empty.
+
+    Raises:
+        VideoError: It is not.
+    """
+    try:
+        return existing_file(path, "video")
+    except UserError as error:
+        reason = str(error).removeprefix(f"{Path(path).expanduser()}: ")
+        raise video_error(Path(path), reason) from error
+
+
+def open_video(path: Path, threads: int | None = None) -> OpenVideo:
+    """Open the file and choose its video stream.
+
+    Args:
+        path: An existing file, see :func:`video_path`.
+        threads: Decoder threads, 0 for as many as there are cores; None: see
+            :func:`default_threads`.
+
+    Raises:
+        VideoError: The file is no video, or holds no moving picture.
+    """
+    require("av", "video", "reading a video")
+    import av
+    from av.error import FFmpegError
+    from av.video.stream import VideoStream
+
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except FFmpegError as error:
+        raise video_error(
+            path, f"not a video, or its beginning is broken ({error.strerror}); check the file"
+        ) from error
+    pictures = [s for s in container.streams.video if isinstance(s, VideoStream)]
+    stream = next((s for s in pictures if not _is_cover(s)), None)
+    if stream is None or stream.codec_context is None:
+        kinds = sorted({str(s.type) for s in container.streams}) or ["nothing"]
+        container.close()
+        raise video_error(path, f"no video stream, only {', '.join(kinds)}; give a video")
+    count = default_threads() if threads is None else threads
+    stream.codec_context.thread_count = count
+    stream.codec_context.thread_type = "SLICE" if count == 1 else "AUTO"
+    return OpenVideo(container, stream)
+
+
+def default_threads() -> int:
+    """Threads of a decoder: all cores, but one in a child process.
+
+    Processes of a data loader already share the cores among them.
+    """
+    return 0 if multiprocessing.parent_process() is None else 1
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether this is the cover picture of a sound file."""
+    import av.stream
+
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
