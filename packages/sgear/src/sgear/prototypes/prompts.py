@@ -1,0 +1,122 @@
+"""The words of each class, as a sentence encoder gets them: verb and noun, nothing else.
+
+Each data set writes its classes in another way; the rules are those of the original. Where they
+turn names into nonsense (50 Salads goes through the rules of EGTEA), ``compat`` decides.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from behaviorzoo.errors import UserError, suggest
+from behaviorzoo.files import existing_file
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a class is called.
+
+    Attributes:
+        verb: Such as ``"take"``.
+        noun: Such as ``"plastic wrap"``; may be empty.
+    """
+
+    verb: str
+    noun: str
+
+    @property
+    def text(self) -> str:
+        """What is encoded."""
+        return f"{self.verb} {self.noun}" if self.noun else self.verb
+
+
+Parser = Callable[[str], tuple[int, Prompt]]
+"""Takes a line of a file of labels; ValueError or IndexError for a line of another form."""
+
+
+def read_prompts(path: str | Path, dataset: str, compat: str = "corrected") -> dict[int, Prompt]:
+    """Classes of a file of labels, in its order; a header is skipped.
+
+    Args:
+        path: ``actions.csv`` of RULSTM, or ``mapping.txt`` of 50 Salads.
+        dataset: ``epic100``, ``epic55``, ``egtea`` or ``50salads``.
+        compat: ``upstream`` reads 50 Salads by the rules of EGTEA.
+
+    Raises:
+        UserError: An unknown data set, no such file, or a line that cannot be understood.
+    """
+    parse = _parser(dataset, compat)
+    path = existing_file(path, "file of labels")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file ({error})") from error
+    prompts: dict[int, Prompt] = {}
+    written = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    for number, line in written:
+        try:
+            code, prompt = parse(line)
+        except (ValueError, IndexError) as error:
+            if number == written[0][0]:  # a header, which the original cannot read
+                continue
+            raise UserError(
+                f"{path}: line {number}, {line!r}, is no class of {dataset} ({error})"
+            ) from error
+        prompts[code] = prompt
+    if not prompts:
+        raise UserError(f"{path}: no class of {dataset} in it; is --dataset right?")
+    return prompts
+
+
+def _parser(dataset: str, compat: str) -> Parser:
+    name = dataset.lower().replace("_", "").replace("-", "").replace(" ", "")
+    parsers: dict[str, Parser] = {
+        "epic100": _epic100,
+        "epic55": _epic55,
+        "egtea": _egtea,
+        "50salads": _egtea if compat == "upstream" else _salads,
+    }
+    if name not in parsers:
+        raise UserError(f"data set {dataset!r}: {suggest(dataset, parsers)}")
+    return parsers[name]
+
+
+def _epic100(line: str) -> tuple[int, Prompt]:
+    """``0,0,3,take wrap:plastic``: the first two words of the last field."""
+    fields = _fields(line)
+    verb, *rest = fields[-1].split()
+    return int(fields[0]), Prompt(verb, _noun(rest[0]) if rest else "")
+
+
+def _epic55(line: str) -> tuple[int, Prompt]:
+    """``0, take_pan,0,3``: the second field; the verb keeps its leading blank."""
+    fields = _fields(line)
+    verb, *rest = fields[1].split("_")
+    return int(fields[0]), Prompt(verb, _noun(rest[0]) if rest else "")
+
+
+def _egtea(line: str) -> tuple[int, Prompt]:
+    """``0, 0_0, Inspect/Read_recipe``: ``Inspect recipe``; the first character is a blank."""
+    fields = _fields(line)
+    verb, noun, *_ = fields[-1].split("_")
+    return int(fields[0]), Prompt(verb.split("/")[0][1:], noun.replace(":", " "))
+
+
+def _salads(line: str) -> tuple[int, Prompt]:
+    """``17 add_oil``: ``add oil``."""
+    code, name = line.replace(",", " ").split()
+    verb, _, noun = name.replace("_", " ").partition(" ")
+    return int(code), Prompt(verb, noun)
+
+
+def _fields(line: str) -> list[str]:
+    return next(csv.reader([line]))
+
+
+def _noun(text: str) -> str:
+    """``bottle:water:hot`` -> ``hot bottle``: the last part, then the first; others are dropped."""
+    parts = text.split(":")
+    return parts[0] if len(parts) == 1 else f"{parts[-1]} {parts[0]}"
