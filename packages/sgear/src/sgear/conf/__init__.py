@@ -1,0 +1,1 @@
+"""The configuration tree of S-GEAR as its authors laid it out, read by Hydra."""
