@@ -1,0 +1,142 @@
+"""Annotation files of EPIC-Kitchens and RULSTM, as one table with times in seconds.
+
+Read are the official CSV files (plain or gzipped), the same tables as pickled pandas frames
+(without running what is in them), and the CSV files of RULSTM, which have no header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from behaviorzoo.errors import UserError
+from behaviorzoo.files import existing_file
+from sgear.data.classes import UNLABELLED
+
+RULSTM_COLUMNS = (
+    "uid",
+    "video_id",
+    "start_frame",
+    "end_frame",
+    "verb_class",
+    "noun_class",
+    "action",
+)
+RULSTM_FPS = 30.0
+_TIMES = ("start_timestamp", "stop_timestamp")
+
+
+def read_annotations(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Read annotation files and join them.
+
+    Args:
+        paths: CSV, gzipped CSV, or pickle; in order.
+
+    Returns:
+        A row per action: ``uid`` (that of the file; where a file has none, 1, 2, ... over all
+        rows), ``video_id``, ``participant_id``, ``start`` and ``end`` in seconds,
+        ``verb_class`` and ``noun_class`` (int64, -1 where the file has none), and the other columns
+        of the files. The text of a noun ``a:b`` becomes ``b a``, that of a verb ``a-b`` ``a b``.
+
+    Raises:
+        UserError: A file that cannot be read or does not say video and times; names it.
+    """
+    if not paths:
+        raise UserError("no annotation files: give annotation_path")
+    tables = [_normal(read_one(path), Path(path)) for path in paths]
+    table = pd.concat(tables, ignore_index=True)
+    if any("uid" not in part for part in tables):
+        table["uid"] = np.arange(1, len(table) + 1)
+    if table.empty:
+        raise UserError(f"{', '.join(map(str, paths))}: no annotated action in it")
+    return table
+
+
+def read_one(path: str | Path) -> pd.DataFrame:
+    """A file as it is, its index (if named) as a column."""
+    path = existing_file(path, "annotation")
+    if path.suffix in (".pkl", ".pickle"):
+        from sgear.data.pickled_frames import read_pickled_frame
+
+        return read_pickled_frame(path)
+    try:
+        first = pd.read_csv(path, nrows=0)
+        if {"video_id", "video"} & set(first.columns):
+            text = {"uid": str, "narration_id": str, "video_id": str, "participant_id": str}
+            table = pd.read_csv(path, dtype=text)
+            return _numbers_if_possible(table, "uid")
+        if len(first.columns) != len(RULSTM_COLUMNS):
+            raise UserError(
+                f"{path}: {len(first.columns)} columns without a header; RULSTM's lists have "
+                f"{len(RULSTM_COLUMNS)} ({', '.join(RULSTM_COLUMNS)}), others need a header with "
+                "video_id"
+            )
+        table = pd.read_csv(path, header=None, names=list(RULSTM_COLUMNS), dtype={"video_id": str})
+    except (pd.errors.ParserError, UnicodeDecodeError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path}: not a CSV table ({error})") from error
+    table["video_id"] = table["video_id"].str.strip()
+    return table
+
+
+def seconds(times: pd.Series, path: Path) -> np.ndarray:
+    """Seconds of ``HH:MM:SS.ff`` texts (or numbers of seconds), to the microsecond: float64 (n,).
+
+    Raises:
+        UserError: A row that is no time; names file and row.
+    """
+    if pd.api.types.is_numeric_dtype(times):
+        values = times.to_numpy(dtype=np.float64)
+    else:
+        texts = times.astype(str).str.strip()
+        parts = texts.str.split(":", expand=True).reindex(columns=range(3))
+        # a text with fewer colons has its seconds in another column
+        filled = parts.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+        colons = texts.str.count(":").to_numpy()
+        hours = np.where(colons == 2, filled[:, 0], 0.0)
+        minutes = np.choose(colons.clip(0, 2), [np.zeros(len(texts)), filled[:, 0], filled[:, 1]])
+        rest = np.choose(colons.clip(0, 2), [filled[:, 0], filled[:, 1], filled[:, 2]])
+        values = np.round((hours * 3600 + minutes * 60) * 1e6 + np.round(rest * 1e6)) / 1e6
+        values[colons > 2] = np.nan
+    if not np.isfinite(values).all():
+        row = int(np.argmin(np.isfinite(values)))
+        raise UserError(f"{path}: row {row + 1}: {times.iloc[row]!r} is no time (HH:MM:SS.ff)")
+    return values
+
+
+def _normal(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The columns that every file has under one name."""
+    if "video_id" not in table:
+        raise UserError(f"{path}: no column video_id; its columns are {', '.join(table)}")
+    table = table.copy()
+    if set(_TIMES) <= set(table):
+        table["start"], table["end"] = (seconds(table[name], path) for name in _TIMES)
+    elif {"start_frame", "end_frame"} <= set(table):
+        for name, source in (("start", "start_frame"), ("end", "end_frame")):
+            table[name] = table[source].astype(np.float64) / RULSTM_FPS
+    else:
+        raise UserError(f"{path}: no {_TIMES[0]} and {_TIMES[1]} (or start_frame, end_frame)")
+    if "participant_id" not in table:
+        table["participant_id"] = table["video_id"].str.split("_").str[0]
+    for kind in ("verb_class", "noun_class"):
+        values = table[kind] if kind in table else pd.Series(np.nan, index=table.index)
+        table[kind] = pd.to_numeric(values, errors="coerce").fillna(UNLABELLED).astype(np.int64)
+    if "verb" in table:
+        table["verb"] = table["verb"].astype(str).str.replace("-", " ")
+    if "noun" in table:
+        table["noun"] = [" ".join(reversed(str(noun).split(":"))) for noun in table["noun"]]
+    backwards = table["end"] < table["start"]
+    if backwards.any():
+        row = int(np.argmax(backwards.to_numpy()))
+        raise UserError(
+            f"{path}: row {row + 1} ends before it starts ({backwards.sum()} such rows)"
+        )
+    return table
+
+
+def _numbers_if_possible(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    if column in table and table[column].str.fullmatch(r"\d+").all():
+        table[column] = table[column].astype(np.int64)
+    return table

@@ -1,0 +1,134 @@
+"""Anybody's videos: a table ``video,start,stop,label[,verb,noun]``.
+
+    video,start,stop,label
+    kitchen/monday.mp4,00:01:02.5,00:01:04,open door
+    kitchen/monday.mp4,70.2,71,take cup
+
+``video`` is a path below the folders of the data set; times are seconds or ``HH:MM:SS.ff``. With
+``verb`` and ``noun`` an action is a pair of them, and ``label`` may be left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from behaviorzoo.errors import UserError
+from behaviorzoo.files import existing_file
+from sgear.data.annotations import seconds
+from sgear.data.classes import UNLABELLED, Classes
+from sgear.data.config import DatasetConfig
+from sgear.data.tables import ActionTable, count_unknown, keep_videos
+
+
+def open_own_table(config: DatasetConfig, known: Classes | None = None) -> ActionTable:
+    """Annotations of own videos.
+
+    Args:
+        config: ``annotation_path`` names the tables; ``action_labels_fpath`` may name a table of
+            the same columns (or ``id,verb,noun,action``) that lists the classes.
+        known: The classes of the training set, for evaluation.
+
+    Returns:
+        The rows; a class that is not known is -1, with a note. Without known classes these are the
+        labels that occur, sorted.
+
+    Raises:
+        UserError: No such file, or columns or times that are missing.
+    """
+    if not config.annotation_path:
+        raise UserError("no annotation files: give annotation_path, a table video,start,stop,label")
+    table = pd.concat([read_own_table(path) for path in config.annotation_path], ignore_index=True)
+    if table.empty:
+        raise UserError(f"{', '.join(config.annotation_path)}: no annotated action in it")
+    if config.only_keep_videos:
+        table = keep_videos(table, config.only_keep_videos)
+    table["uid"] = np.arange(1, len(table) + 1)
+    if known is None:
+        listed = _listed(config.action_labels_fpath)
+        known = _classes_of(table if listed is None else listed)
+    notes = []
+    for kind, column in (("action", "label"), ("verb", "verb"), ("noun", "noun")):
+        if column not in table or kind not in known.names:
+            continue
+        numbers = table[column].map(known.names[kind])
+        unknown = sorted(set(table.loc[numbers.isna(), column].astype(str)))
+        table[f"{kind}_class"] = numbers.fillna(UNLABELLED).astype(np.int64)
+        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        notes += count_unknown(table[f"{kind}_class"], f"a {kind} that is no class ({shown})")
+    return ActionTable(table, known, notes=notes)
+
+
+def read_own_table(path: str | Path) -> pd.DataFrame:
+    """One table: video_path, video_id, start, end, label, and verb and noun where it has them.
+
+    Raises:
+        UserError: No such file, or columns or times that are missing; names file and row.
+    """
+    path = existing_file(path, "annotation")
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a CSV table ({error})") from error
+    table = _labelled(table.rename(columns={"end": "stop"}), path)
+    lacking = [name for name in ("video", "start", "stop") if name not in table]
+    if lacking:
+        raise UserError(
+            f"{path}: no column {', '.join(lacking)}; expected video,start,stop,label[,verb,noun], "
+            f"found {', '.join(table)}"
+        )
+    times = {name: seconds(table[name], path) for name in ("start", "stop")}
+    backwards = times["stop"] < times["start"]
+    if backwards.any():
+        raise UserError(f"{path}: row {int(np.argmax(backwards)) + 1} stops before it starts")
+    video = table["video"].str.strip()
+    return table.drop(columns=["stop"]).assign(
+        video_path=video,
+        video_id=[PurePosixPath(name).stem for name in video],
+        participant_id=[PurePosixPath(name).parent.as_posix() for name in video],
+        start=times["start"],
+        end=times["stop"],
+    )
+
+
+def _labelled(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Labels as a column, put together from verb and noun where there is none."""
+    if "label" in table:
+        return table
+    if "action" in table:
+        return table.rename(columns={"action": "label"})
+    if {"verb", "noun"} <= set(table):
+        return table.assign(label=table["verb"] + " " + table["noun"])
+    raise UserError(f"{path}: no column label (or verb and noun); found {', '.join(table)}")
+
+
+def _listed(path: str) -> pd.DataFrame | None:
+    """A table that lists classes, in their order."""
+    if not path:
+        return None
+    file = existing_file(path, "list of classes")
+    return _labelled(pd.read_csv(file, dtype=str, keep_default_na=False), file).assign(listed=True)
+
+
+def _classes_of(table: pd.DataFrame) -> Classes:
+    """Classes in the order of a list, else sorted by name."""
+
+    def numbered(column: str) -> dict[str, int]:
+        names = list(dict.fromkeys(name for name in table[column] if name))
+        return {
+            name: number
+            for number, name in enumerate(names if "listed" in table else sorted(names))
+        }
+
+    names = {"action": numbered("label")}
+    if not {"verb", "noun"} <= set(table):
+        return Classes(names)
+    names |= {"verb": numbered("verb"), "noun": numbered("noun")}
+    pairs = {
+        (names["verb"][verb], names["noun"][noun]): names["action"][label]
+        for verb, noun, label in zip(table["verb"], table["noun"], table["label"], strict=True)
+        if verb and noun and label
+    }
+    return Classes(names, pairs)

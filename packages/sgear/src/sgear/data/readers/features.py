@@ -1,0 +1,133 @@
+"""Clips of stored features: only the records that end up in the clip are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import Protocol
+
+import numpy as np
+
+from sgear.data.config import ReadType
+from sgear.data.readers.clip import BrokenClipError, Clip
+from sgear.data.sampling import (
+    Draws,
+    Sampling,
+    clip_span,
+    frame_times,
+    kept_frames,
+    rulstm_frames,
+    stored_frames,
+)
+
+
+class FeatureStore(Protocol):
+    """Features by video and frame number (from 1)."""
+
+    path: str
+    fps: float
+
+    def records(self, video: str, frames: Sequence[int]) -> list[np.ndarray | None]:
+        """Features of some frames, each float32 (C,); None for what is not stored."""
+        ...
+
+    def has(self, video: str) -> bool:
+        """Whether there is a single frame of the video."""
+        ...
+
+
+class FeatureReader:
+    """Clips of features at ``fps`` frames per second.
+
+    A frame that is not stored is replaced by the next earlier one, up to ``look_back`` frames
+    before it, and by zeros where there is none; the clip says how many.
+
+    Args:
+        stores: Joined along the channels.
+        read_type: Every frame of a clip, or RULSTM's 11 frames before its end.
+        look_back: Frames.
+    """
+
+    what = "features"
+
+    def __init__(
+        self, stores: Sequence[FeatureStore], read_type: ReadType = "normal", look_back: int = 9
+    ):
+        self.stores = list(stores)
+        self.fps = self.stores[0].fps
+        self._number = rulstm_frames if read_type == "exact_rulstm" else stored_frames
+        self.look_back = look_back
+
+    def read(self, video: str, start: float, end: float, how: Sampling, draws: Draws) -> Clip:
+        """See :class:`~sgear.data.readers.clip.ClipReader`."""
+        name = video_name(video)
+        span = clip_span(start, end, self.fps, how, draws)
+        found = self._number(span, self.fps)
+        if len(found) == 0:
+            raise BrokenClipError(
+                f"{name}: no frame between {span.start:.3f} and {span.end:.3f} s (frames count "
+                f"from 1 at {self.fps:g} per second)"
+            )
+        kept = kept_frames(len(found), self.fps, how)
+        parts, missing = zip(
+            *(self._part(store, name, found[kept], found) for store in self.stores), strict=True
+        )
+        features = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+        # (T, C) -> (T, 1, 1, C), as frames of one pixel
+        return Clip(features[:, None, None], frame_times(span, len(found))[kept], max(missing))
+
+    def missing(self, videos: Sequence[str]) -> list[str]:
+        """See :class:`~sgear.data.readers.clip.ClipReader`."""
+        return [
+            video
+            for video in videos
+            if not all(store.has(video_name(video)) for store in self.stores)
+        ]
+
+    def places(self) -> str:
+        """See :class:`~sgear.data.readers.clip.ClipReader`."""
+        return ", ".join(store.path for store in self.stores)
+
+    def _part(
+        self, store: FeatureStore, name: str, frames: np.ndarray, found: np.ndarray
+    ) -> tuple[np.ndarray, int]:
+        """Features (T, C) of one store, and how many are zeros."""
+        numbers = frames.tolist()
+        records = store.records(name, numbers)
+        if all(record is not None for record in records):
+            return _stacked(records, store, name), 0
+        records = [
+            self._earlier(store, name, number) if record is None else record
+            for number, record in zip(numbers, records, strict=True)
+        ]
+        example = _first(records)
+        if example is None:
+            # The whole segment may have features even if the kept frames have none.
+            example = _first(self._earlier(store, name, number) for number in found.tolist())
+        if example is None:
+            raise BrokenClipError(
+                f"{name}: none of the frames {found[0]} to {found[-1]} is in {store.path}"
+            )
+        zeros = np.zeros_like(example)
+        n_missing = sum(record is None for record in records)
+        return _stacked([zeros if r is None else r for r in records], store, name), n_missing
+
+    def _earlier(self, store: FeatureStore, name: str, frame: int) -> np.ndarray | None:
+        return _first(store.records(name, range(frame, frame - self.look_back - 1, -1)))
+
+
+def video_name(video: str) -> str:
+    """What features call a video: its file name without the suffix."""
+    return PurePosixPath(video).stem if "." in video else PurePosixPath(video).name
+
+
+def _first(records: Iterable[np.ndarray | None]) -> np.ndarray | None:
+    return next((record for record in records if record is not None), None)
+
+
+def _stacked(records: Sequence[np.ndarray | None], store: FeatureStore, name: str) -> np.ndarray:
+    try:
+        return np.stack(records)  # type: ignore[arg-type]
+    except ValueError as error:
+        sizes = sorted({len(record) for record in records if record is not None})
+        raise BrokenClipError(f"{name}: records of {sizes} numbers in {store.path}") from error
