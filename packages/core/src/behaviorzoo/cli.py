@@ -21,6 +21,14 @@ VERBS = {
     "view": ("behaviorzoo.viewer_command", "a page to look at a recording"),
     "report": ("behaviorzoo.report_command", "a page with the results of a run"),
     "synth": ("behaviorzoo.synthetic_command", "labelled synthetic recordings to try things on"),
+    "synth-clips": (
+        "behaviorzoo.synthetic_video_clips_command",
+        "short synthetic videos, a folder for each class",
+    ),
+    "synth-kitchen": (
+        "behaviorzoo.synthetic_video_kitchen_command",
+        "long synthetic videos with the annotations of EPIC-KITCHENS-100",
+    ),
 }
 
 
