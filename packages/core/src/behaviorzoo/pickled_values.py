@@ -61,6 +61,21 @@ class Payload:
     data: np.ndarray
 
 
+@dataclass(eq=False)
+class Record:
+    """What a file says of an object that is not made: the caller reads it, nothing calls it.
+
+    Attributes:
+        name: ``module.name`` of what the file wants called, or the class it wants made.
+        arguments: What with.
+        state: What the file sets on the result, if anything.
+    """
+
+    name: str
+    arguments: tuple
+    state: Any = None
+
+
 class Arguments(tuple):
     """A tuple that holds a ``Global`` or a ``Payload``: made for a call or a state."""
 

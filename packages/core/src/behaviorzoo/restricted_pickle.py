@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,6 +24,7 @@ from behaviorzoo.pickled_values import (
     ForbiddenGlobalError,
     Global,
     Payload,
+    Record,
     Unbuilt,
     built_array,
     built_dtype,
@@ -39,30 +40,36 @@ LARGE = 1 << 16
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
-def load(handle: BinaryIO, mapped: np.ndarray | None = None) -> Any:
+def load(handle: BinaryIO, mapped: np.ndarray | None = None, records: Collection[str] = ()) -> Any:
     """Interpret the pickle at the current position of a file.
 
     Args:
         handle: File opened for reading bytes, at the first byte of the pickle.
         mapped: The bytes of the whole file as a memory map (uint8). If given, large arrays are
             read-only views of it instead of copies in memory.
+        records: Further names (``module.name``) that may occur. What the file wants to do with
+            them is not done but written down as :class:`~behaviorzoo.pickled_values.Record`.
 
     Returns:
-        The value: numbers, strings, bytes, lists, tuples, dicts, sets, numpy arrays and scalars.
+        The value: numbers, strings, bytes, lists, tuples, dicts, sets, numpy arrays and scalars,
+        and records.
 
     Raises:
         ForbiddenGlobalError: The file names anything else; the message is ``module.name``.
         DamagedPickleError: Truncated, or not a well-formed pickle of such values.
     """
-    return _Machine(handle, mapped).run()
+    return _Machine(handle, mapped, records).run()
 
 
 class _Machine:
     """The stack machine of the pickle format, reduced to plain values."""
 
-    def __init__(self, handle: BinaryIO, mapped: np.ndarray | None) -> None:
+    def __init__(
+        self, handle: BinaryIO, mapped: np.ndarray | None, records: Collection[str] = ()
+    ) -> None:
         self.handle = handle
         self.mapped = mapped
+        self.records = records
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -180,7 +187,7 @@ class _Machine:
     def name_global(self, module: str, name: str) -> None:
         full = f"{module}.{name}".replace("__builtin__.", "builtins.", 1)
         full = full.replace("numpy._core.", "numpy.core.", 1)
-        if full not in ALLOWED:
+        if full not in ALLOWED and full not in self.records:
             raise ForbiddenGlobalError(f"{module}.{name}")
         self.push(Global(full))
 
@@ -193,13 +200,29 @@ class _Machine:
         arguments, called = self.stack.pop(), self.stack.pop()
         if not isinstance(called, Global) or not isinstance(arguments, tuple):
             raise DamagedPickleError("a call of something that is not a name")
+        if called.name in self.records:
+            self.push(Record(called.name, arguments))
+            return
         constructor = CONSTRUCTORS.get(called.name)
         if constructor is None:
             raise ForbiddenGlobalError(f"{called.name} (called)")
         self.push(constructor(*arguments))
 
+    def new_object(self) -> None:
+        """A class made without its constructor: written down like a call, or refused."""
+        arguments, made = self.stack.pop(), self.stack.pop()
+        if not isinstance(made, Global) or not isinstance(arguments, tuple):
+            raise DamagedPickleError("an object of something that is not a name")
+        if made.name not in self.records:
+            raise ForbiddenGlobalError(f"{made.name} (made)")
+        self.push(Record(made.name, arguments))
+
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack.pop()
+        if isinstance(target, Record):
+            target.state = value(state)
+            self.push(target)
+            return
         if not isinstance(target, Unbuilt):
             raise DamagedPickleError("a state for something that is not an array")
         built = built_dtype(target, state) if target.kind == "dtype" else built_array(state)
@@ -265,5 +288,6 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "GLOBAL": _global,
     "STACK_GLOBAL": lambda m, _: m.stack_global(),
     "REDUCE": lambda m, _: m.reduce(),
+    "NEWOBJ": lambda m, _: m.new_object(),
     "BUILD": lambda m, _: m.build(),
 }
