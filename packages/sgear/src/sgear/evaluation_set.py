@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ import pandas as pd
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path, existing_file
 from sgear.ek_metrics import EPIC55, EPIC100
+
+if TYPE_CHECKING:
+    from sgear.data.dataset import ActionDataset
 
 ITEMS, DISCARDED, CLASSES = "items.csv", "discarded.csv", "classes.json"
 
@@ -141,21 +144,17 @@ def read_evaluation_set(folder: str | Path) -> EvaluationSet:
         raise UserError(f"{path}: damaged ({error})") from error
 
 
-def of_dataset(dataset: Any) -> EvaluationSet:
-    """What an evaluation needs of a data set of :mod:`sgear.data`.
-
-    Args:
-        dataset: With ``table``, ``classes``, ``class_mappings``, ``discarded`` and ``version``.
-    """
-    mappings = getattr(dataset, "class_mappings", None) or {}
-    lists = getattr(dataset, "rulstm_annotation_dir", None)
+def of_dataset(dataset: ActionDataset) -> EvaluationSet:
+    """What an evaluation needs of a data set."""
+    config = dataset.config
+    lists = config.rulstm_annotation_dir
     return EvaluationSet(
         table=dataset.table,
         classes={kind: dict(names) for kind, names in dataset.classes.items()},
-        mappings={key: np.asarray(matrix, dtype=float) for key, matrix in mappings.items()},
-        version=_version(getattr(dataset, "version", None)),
-        discarded=_frame(getattr(dataset, "discarded", None)),
-        recognition=bool(getattr(dataset, "recognition", False)),
+        mappings={key: matrix.numpy() for key, matrix in dataset.class_mappings.items()},
+        version=_version(dataset.version),
+        discarded=dataset.discarded,
+        recognition=config.conv_to_anticipate_fn is None,
         lists=None if lists is None else Path(lists),
     )
 
@@ -180,10 +179,6 @@ def _version(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return next((known for known in (EPIC55, EPIC100) if abs(found - known) < 1e-9), found)
-
-
-def _frame(value: Any) -> pd.DataFrame:
-    return value if isinstance(value, pd.DataFrame) else pd.DataFrame()
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,7 @@ class ScoredRun:
         name: For tables and messages.
         uids: N names of items, each once.
         scores: Space -> float (N, C).
-        items: What the run was evaluated on, where it is known; rows as ``uids``.
+        items: What the run was evaluated on, where it is known; all items, in their own order.
         heads: Spaces with a head of their own.
         notes: What the reader should know.
     """
@@ -138,7 +138,7 @@ def aligned(run: ScoredRun, items: EvaluationSet) -> tuple[ScoredRun, list[str]]
     """The scores of a run in the order of some items.
 
     Returns:
-        The run with its ``items``; items without scores are left out, and said.
+        The run, its ``items`` those that have scores, and notes on what was left out.
 
     Raises:
         UserError: No item has scores.
@@ -313,37 +313,29 @@ def fuse_itemwise(
     return ScoredRun("fused", list(runs[0].uids), scores, runs[0].items, runs[0].heads)
 
 
-def same_items(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
-    """The runs with the items that all of them have, in the order of the last one.
+def together(runs: Sequence[ScoredRun], items: EvaluationSet) -> list[ScoredRun]:
+    """The runs with the items that all of them have, in the order of ``items``.
 
     Raises:
         UserError: They have no item in common.
     """
     shared = set(runs[0].uids).intersection(*(run.uids for run in runs[1:]))
-    order = [uid for uid in runs[-1].uids if uid in shared]
-    if not order:
-        raise UserError("the runs have no item in common")
-    found = []
-    for run in runs:
-        place = {uid: row for row, uid in enumerate(run.uids)}
-        rows = np.array([place[uid] for uid in order])
-        scores = {space: values[rows] for space, values in run.scores.items()}
-        items = run.items
-        if items is not None:
-            items = replace(items, table=items.table.iloc[rows].reset_index(drop=True))
-        found.append(replace(run, uids=order, scores=scores, items=items))
-    return found
+    rows = [row for row, uid in enumerate(items.uids) if uid in shared]
+    if not rows:
+        raise UserError(f"the runs have none of the items of {items.where} in common")
+    common = replace(items, table=items.table.iloc[rows].reset_index(drop=True))
+    return [aligned(run, common)[0] for run in runs]
 
 
-def labels_of(run: ScoredRun, space: str = "action") -> np.ndarray:
-    """Labels of the items of a run.
+def labels_of(items: EvaluationSet, space: str = "action") -> np.ndarray:
+    """Labels of items.
 
     Raises:
         UserError: They are not known.
     """
-    labels = None if run.items is None else run.items.labels(space)
+    labels = items.labels(space)
     if labels is None:
-        raise UserError(f"{run.name}: the {space} labels of its items are not known")
+        raise UserError(f"{items.where}: the {space} labels of the items are not known")
     return labels
 
 

@@ -75,15 +75,12 @@ def locate(path: Path, outputs: str | Path = "OUTPUTS", suffix: str = "") -> Pat
         if found is not None:
             return found
     agent = Path(outputs).expanduser() / path
-    if agent.is_dir():
-        runs = [run for run in sorted(agent.iterdir()) if _scores_at(run, suffix) is not None]
-        if len(runs) == 1:
-            found = _scores_at(runs[0], suffix)
-            assert found is not None
-            return found
-        if runs:
-            names = ", ".join(f"{path}/{run.name}" for run in runs)
-            raise UserError(f"{path}: several runs have results, choose one of {names}")
+    runs = sorted(run for run in agent.glob("*") if result_files(run / f"{RESULTS}{suffix}"))
+    if len(runs) > 1:
+        names = ", ".join(f"{path}/{run.name}" for run in runs)
+        raise UserError(f"{path}: several runs have results, choose one of {names}")
+    if runs:
+        return runs[0] / f"{RESULTS}{suffix}"
     if Path(path).suffix == ".txt" or Path(path).is_dir() or agent.is_dir():
         raise UserError(
             f"{path}: no results{suffix}/*.h5 in it or under {agent}; "
@@ -153,7 +150,7 @@ def run_of_results(name: str, results: Results, items: EvaluationSet) -> ScoredR
     chosen, notes = items_of(results, items)
     scores = space_scores(results.logits, items.mappings)
     heads = tuple(results.logits)
-    return ScoredRun(name, chosen.uids, scores, chosen, heads, [*results.notes, *notes])
+    return ScoredRun(name, chosen.uids, scores, items, heads, [*results.notes, *notes])
 
 
 def bare_items(

@@ -66,7 +66,7 @@ class EmbeddingStore:
         return all(len(kept) == self.capacity for kept in self.vectors)
 
     def stored(self) -> dict[int, Tensor]:
-        """Class id -> float32 (K, C), all classes; for :func:`sgear.prototypes.files.write_stored`."""
+        """Class id -> float32 (K, C) of all classes, for ``write_stored``."""
         return {
             code: torch.stack(kept) if kept else torch.empty(0, self.width)
             for code, kept in enumerate(self.vectors)
