@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ RULSTM_COLUMNS = (
 )
 RULSTM_FPS = 30.0
 _TIMES = ("start_timestamp", "stop_timestamp")
+_TEXTS: Any = dict.fromkeys(("uid", "narration_id", "video_id", "participant_id"), str)
 
 
 def read_annotations(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -65,8 +67,7 @@ def read_one(path: str | Path) -> pd.DataFrame:
     try:
         first = pd.read_csv(path, nrows=0)
         if {"video_id", "video"} & set(first.columns):
-            text = {"uid": str, "narration_id": str, "video_id": str, "participant_id": str}
-            table = pd.read_csv(path, dtype=text)
+            table = pd.read_csv(path, dtype=_TEXTS)
             return _numbers_if_possible(table, "uid")
         if len(first.columns) != len(RULSTM_COLUMNS):
             raise UserError(
@@ -81,8 +82,12 @@ def read_one(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def seconds(times: pd.Series, path: Path) -> np.ndarray:
+def seconds(times: Any, path: Path) -> np.ndarray:
     """Seconds of ``HH:MM:SS.ff`` texts (or numbers of seconds), to the microsecond: float64 (n,).
+
+    Args:
+        times: A column of a table.
+        path: Its file, for messages.
 
     Raises:
         UserError: A row that is no time; names file and row.
@@ -121,15 +126,16 @@ def _normal(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if "participant_id" not in table:
         table["participant_id"] = table["video_id"].str.split("_").str[0]
     for kind in ("verb_class", "noun_class"):
-        values = table[kind] if kind in table else pd.Series(np.nan, index=table.index)
-        table[kind] = pd.to_numeric(values, errors="coerce").fillna(UNLABELLED).astype(np.int64)
+        given: Any = table[kind] if kind in table else np.full(len(table), np.nan)
+        numbers = np.asarray(pd.to_numeric(given, errors="coerce"), dtype=np.float64)
+        table[kind] = np.nan_to_num(numbers, nan=UNLABELLED).astype(np.int64)
     if "verb" in table:
         table["verb"] = table["verb"].astype(str).str.replace("-", " ")
     if "noun" in table:
         table["noun"] = [" ".join(reversed(str(noun).split(":"))) for noun in table["noun"]]
-    backwards = table["end"] < table["start"]
+    backwards = np.asarray(table["end"] < table["start"])
     if backwards.any():
-        row = int(np.argmax(backwards.to_numpy()))
+        row = int(np.argmax(backwards))
         raise UserError(
             f"{path}: row {row + 1} ends before it starts ({backwards.sum()} such rows)"
         )

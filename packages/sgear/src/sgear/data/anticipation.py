@@ -8,6 +8,7 @@ is cut later, when the clip is sampled.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from behaviorzoo.errors import UserError
@@ -55,15 +56,16 @@ def convert_to_anticipation(
             future_end = future_start + tau_o
         clips[f"future_{number}_start"] = future_start
         clips[f"future_{number}_end"] = future_end
-    stays = _enough_context(clips, config.drop_style)
-    if not stays.any():
+    stays = np.flatnonzero(_enough_context(clips, config.drop_style))
+    if len(stays) == 0:
         raise UserError(
             f"{where}: none of {len(table)} actions has enough video before it (tau_a="
             f"{config.tau_a:g} s, drop_style={config.drop_style}); give a smaller tau_a"
         )
+    kept = clips.iloc[stays].reset_index(drop=True)
     # By uid, not by row: a uid that stays in one row is not discarded for another one.
-    discarded = table[~table["uid"].isin(clips.loc[stays, "uid"])]
-    return clips[stays].reset_index(drop=True), discarded.reset_index(drop=True)
+    gone = np.flatnonzero(~table["uid"].isin(kept["uid"].tolist()).to_numpy())
+    return kept, table.iloc[gone].reset_index(drop=True)
 
 
 def without_anticipation(table: pd.DataFrame) -> pd.DataFrame:
@@ -71,9 +73,8 @@ def without_anticipation(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(orig_start=table["start"], orig_end=table["end"]).reset_index(drop=True)
 
 
-def _enough_context(clips: pd.DataFrame, drop_style: str) -> pd.Series:
+def _enough_context(clips: pd.DataFrame, drop_style: str) -> np.ndarray:
+    start, end = clips["start"].to_numpy(), clips["end"].to_numpy()
     if drop_style == "full_context_in":
-        return clips["start"] >= _FIRST_FRAME
-    if drop_style == "action_banks":
-        return clips["end"] >= _ACTION_BANKS
-    return clips["end"] >= _FIRST_FRAME
+        return start >= _FIRST_FRAME
+    return end >= (_ACTION_BANKS if drop_style == "action_banks" else _FIRST_FRAME)

@@ -36,7 +36,9 @@ def open_epic(config: DatasetConfig) -> ActionTable:
         table = keep_videos(table, config.only_keep_videos)
     table["video_path"] = video_paths(table, version)
     classes = egtea_classes(config) if version == EGTEA else epic_classes(config, version)
-    table["action_class"] = classes.action_of(table["verb_class"], table["noun_class"])
+    table["action_class"] = classes.action_of(
+        table["verb_class"].tolist(), table["noun_class"].tolist()
+    )
     return ActionTable(
         table,
         classes,
@@ -46,11 +48,12 @@ def open_epic(config: DatasetConfig) -> ActionTable:
     )
 
 
-def video_paths(table: pd.DataFrame, version: float) -> pd.Series:
+def video_paths(table: pd.DataFrame, version: float) -> list[str]:
     """Where the videos lie below their folder."""
     if version == EGTEA:
-        return table["video_id"] + ".mp4"
-    return table["participant_id"] + "/" + table["video_id"] + ".MP4"
+        return [f"{video}.mp4" for video in table["video_id"]]
+    rows = zip(table["participant_id"], table["video_id"], strict=True)
+    return [f"{participant}/{video}.MP4" for participant, video in rows]
 
 
 def epic_classes(config: DatasetConfig, version: float) -> Classes:

@@ -170,8 +170,9 @@ def _present(
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[Presence]]:
     """Rows whose videos all readers have, the other rows, and what was found."""
     presence = [check_presence(reader, table) for reader in readers]
-    missing = {video for entry in presence for video in entry.missing}
-    there = ~table["video_path"].isin(missing)
+    missing = [video for entry in presence for video in entry.missing]
+    there = ~table["video_path"].isin(missing).to_numpy()
     if not there.any():
         raise UserError("no video is there in all modalities: " + "; ".join(presence[0].lines()))
-    return table[there].reset_index(drop=True), table[~there], presence
+    present, absent = (table.iloc[np.flatnonzero(rows)] for rows in (there, ~there))
+    return present.reset_index(drop=True), absent, presence

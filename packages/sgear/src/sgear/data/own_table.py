@@ -53,9 +53,10 @@ def open_own_table(config: DatasetConfig, known: Classes | None = None) -> Actio
     for kind, column in (("action", "label"), ("verb", "verb"), ("noun", "noun")):
         if column not in table or kind not in known.names:
             continue
-        numbers = table[column].map(known.names[kind])
-        unknown = sorted(set(table.loc[numbers.isna(), column].astype(str)))
-        table[f"{kind}_class"] = numbers.fillna(UNLABELLED).astype(np.int64)
+        names = [str(name) for name in table[column]]
+        numbers = [known.names[kind].get(name, UNLABELLED) for name in names]
+        unknown = sorted(set(names) - set(known.names[kind]))
+        table[f"{kind}_class"] = np.array(numbers, dtype=np.int64)
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         notes += count_unknown(table[f"{kind}_class"], f"a {kind} that is no class ({shown})")
     return ActionTable(table, known, notes=notes)

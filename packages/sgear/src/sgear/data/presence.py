@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from behaviorzoo.errors import UserError
@@ -63,7 +64,7 @@ def check_presence(reader: ClipReader, table: pd.DataFrame) -> Presence:
         len(videos),
         missing,
         len(table),
-        int(table["video_path"].isin(missing).sum()),
+        int(np.isin(table["video_path"].to_numpy(dtype=str), missing).sum()),
         reader.places(),
     )
     if presence.found == 0:

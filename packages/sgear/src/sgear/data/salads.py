@@ -105,7 +105,7 @@ def runs(names: Sequence[str]) -> list[Segment]:
     borders = np.flatnonzero(array[1:] != array[:-1]) + 1 if len(array) else np.empty(0, int)
     firsts, lasts = [0, *borders], [*(borders - 1), len(array) - 1]
     pairs = zip(firsts, lasts, strict=True) if len(array) else ()
-    return [Segment(int(first), int(last), array[first]) for first, last in pairs]
+    return [Segment(int(first), int(last), names[int(first)]) for first, last in pairs]
 
 
 def _segments(config: DatasetConfig, name: str, video: str) -> Iterator[Segment]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from behaviorzoo.errors import UserError
@@ -44,7 +46,8 @@ def keep_videos(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     """
     lines = existing_file(path, "list of videos").read_text(encoding="utf-8").splitlines()
     wanted = {line.rsplit(",", 1)[-1].strip() for line in lines}
-    kept = table[table["video_id"].isin(wanted)].reset_index(drop=True)
+    rows = np.flatnonzero(table["video_id"].isin(sorted(wanted)).to_numpy())
+    kept = table.iloc[rows].reset_index(drop=True)
     if kept.empty:
         raise UserError(
             f"{path}: lists none of the {table['video_id'].nunique()} annotated videos "
@@ -53,9 +56,9 @@ def keep_videos(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     return kept
 
 
-def count_unknown(labels: pd.Series, what: str) -> list[str]:
+def count_unknown(labels: Any, what: str) -> list[str]:
     """A note on rows whose class is not among the classes; none where no row has a class."""
-    unknown = int((labels < 0).sum())
+    unknown = int((np.asarray(labels) < 0).sum())
     if 0 < unknown < len(labels):
         return [f"{unknown} of {len(labels)} actions have {what}: label -1"]
     return []

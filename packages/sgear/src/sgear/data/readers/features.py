@@ -69,12 +69,11 @@ class FeatureReader:
                 f"from 1 at {self.fps:g} per second)"
             )
         kept = kept_frames(len(found), self.fps, how)
-        parts, missing = zip(
-            *(self._part(store, name, found[kept], found) for store in self.stores), strict=True
-        )
-        features = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+        read = [self._part(store, name, found[kept], found) for store in self.stores]
+        features = np.concatenate([part for part, _ in read], axis=1) if read[1:] else read[0][0]
+        times = frame_times(span, len(found))[kept]
         # (T, C) -> (T, 1, 1, C), as frames of one pixel
-        return Clip(features[:, None, None], frame_times(span, len(found))[kept], max(missing))
+        return Clip(features[:, None, None], times, max(missing for _, missing in read))
 
     def missing(self, videos: Sequence[str]) -> list[str]:
         """See :class:`~sgear.data.readers.clip.ClipReader`."""
