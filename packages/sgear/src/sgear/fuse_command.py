@@ -151,7 +151,8 @@ def write_fusion(result: Fusion, out: str | Path) -> Path:
         "weights": result.weights,
         "weights_from": result.how,
         "weights_of_folds": [found.weights for found in result.folds],
-        "metrics": {key: _json_number(value) for key, value in result.evaluation.metrics.items()},
+        "metrics": _json_numbers(result.evaluation),
+        "alone": {name: _json_numbers(evaluation) for name, evaluation in result.alone},
         "notes": result.notes,
     }
     with atomic_path(out / FUSION) as temporary:
@@ -275,5 +276,6 @@ def _videos(items: EvaluationSet) -> list[str]:
     return [str(v) for v in table["video_id"]] if "video_id" in table else items.uids
 
 
-def _json_number(value: float) -> float | None:
-    return None if value != value else value
+def _json_numbers(evaluation: Evaluation) -> dict[str, float | None]:
+    """Figures; json has no nan."""
+    return {key: None if np.isnan(value) else value for key, value in evaluation.metrics.items()}
