@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -203,12 +204,13 @@ class SGear(nn.Module):
         v, f, outputs = tokens[:, 0], tokens[:, 0], {}
         if all_outputs:
             outputs["backbone"] = tokens
-        for block in list(self.TCA)[:-1]:
+        blocks = cast(list[TCABlock], list(self.TCA))
+        for block in blocks[:-1]:
             tokens = block(tokens, batch)
-        if len(self.TCA):
-            f = self.TCA[-1].class_tokens(tokens, batch)
+        if blocks:
+            f = blocks[-1].class_tokens(tokens, batch)
         if all_outputs:
-            seen = self.TCA[-1](tokens, batch) if len(self.TCA) else tokens
+            seen = blocks[-1](tokens, batch) if blocks else tokens
             outputs["backbone_mean"] = seen.mean(-1)
         outputs["temp_agg_projected"] = self.project_mlp(f)
         f, v = (t.view(batch, n_clips, -1) for t in (f, v))
