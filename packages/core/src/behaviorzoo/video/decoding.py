@@ -15,11 +15,16 @@ from numpy.typing import NDArray
 from behaviorzoo.video.errors import VideoError, video_error
 from behaviorzoo.video.index import FrameIndex
 from behaviorzoo.video.info import frame_index
-from behaviorzoo.video.opening import OpenVideo, open_video
+from behaviorzoo.video.opening import OpenVideo, open_video, with_data
 
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
+
+
+# Codecs whose decoders leave out pictures that none refers to, packet by packet.
+SKIPPABLE = frozenset(["h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"])
+INTRA = 1  # AV_PICTURE_TYPE_I
 
 
 @dataclass(frozen=True)
@@ -146,19 +151,18 @@ class Decoder:
 
         self._trouble = None
         index, counted = self.index, 0
-        needed = set(index.packets[run.frames].tolist())
-        first = int(index.key_times[run.key])
-        position = int(index.key_packets[run.key])
+        first = int(index.key_frames[run.key])
+        begun = False
         try:
-            for frame in self._feed(run, position, needed, threads):
-                if index.numbered:
-                    number, counted = counted, counted + 1
-                elif frame.pts is None or frame.pts < first:
-                    continue  # a leading picture of the group, without what it refers to
-                else:
-                    number = int(np.searchsorted(index.times, frame.pts))
-                    if number == len(index) or index.times[number] != frame.pts:
-                        continue
+            for frame in self._feed(run, threads):
+                number, counted = counted, counted + 1
+                if not index.counted:
+                    number = self._number(frame)
+                    if number < first:
+                        continue  # a leading picture of the group, without what it refers to
+                if not begun and not self._is_clean(run.key, number, frame):
+                    return
+                begun = True
                 if frame.is_corrupt:
                     self._trouble = "its data are damaged"
                     return
@@ -166,24 +170,25 @@ class Decoder:
         except FFmpegError as error:
             self._trouble = str(error.strerror)
 
-    def _feed(
-        self, run: Run, position: int, needed: set[int], threads: int | None
-    ) -> Iterator[VideoFrame]:
-        """Send the packets of a run to the decoder.
+    def _feed(self, run: Run, threads: int | None) -> Iterator[VideoFrame]:
+        """Send the packets of a run to the decoder; ``pts`` of a frame is the packet's position.
 
         Raises:
             FFmpegError: A packet is broken; what was complete before it has been given.
         """
         from av.error import FFmpegError
 
+        index = self.index
         codec = self._start(run.key, threads).stream.codec_context
-        counting = self.index.numbered
+        skip = self.skip and not index.counted and codec.codec.canonical_name in SKIPPABLE
+        needed = set(index.packets[run.frames].tolist())
+        position = int(index.key_packets[run.key])
         try:
             for packet in self._packets:
-                if not counting and position >= run.stop:
+                if position >= run.stop and not index.counted:
                     break
-                idle = self.skip and not counting and position not in needed
-                codec.skip_frame = "NONREF" if idle else "DEFAULT"
+                codec.skip_frame = "NONREF" if skip and position not in needed else "DEFAULT"
+                packet.pts = position
                 yield from codec.decode(packet)
                 position += 1
         except FFmpegError:
@@ -191,6 +196,26 @@ class Decoder:
                 yield from codec.decode(None)
             raise
         yield from codec.decode(None)
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int32]:
+        """Frame number by position of the packet, -1 for packets that show nothing."""
+        packets = self.index.packets
+        numbers = np.full(int(packets.max()) + 1, -1, np.int32)
+        numbers[packets] = np.arange(len(packets), dtype=np.int32)
+        return numbers
+
+    def _number(self, frame: VideoFrame) -> int:
+        known = frame.pts is not None and 0 <= frame.pts < len(self._numbers)
+        return int(self._numbers[frame.pts]) if known else -1
+
+    def _is_clean(self, key: int, number: int, frame: VideoFrame) -> bool:
+        """Whether decoding began with a whole picture, and not within a gradual refresh."""
+        index = self.index
+        first = index.key_frames[key]
+        if key == 0 or index.packets[first] != index.key_packets[key]:
+            return True  # the start of the file, or a key packet that is not shown
+        return number == first and frame.pict_type == INTRA
 
     def _start(self, key: int, threads: int | None) -> OpenVideo:
         """Stand before a key packet with an empty decoder."""
@@ -209,7 +234,7 @@ class Decoder:
                 video.container.seek(int(self.index.key_times[earlier]), stream=video.stream)
                 landed = self._landed(video)
             except FFmpegError:
-                break
+                break  # not every container can be sought
             if landed is not None and landed <= target:
                 self._pass_over(target - landed)
                 return video
@@ -222,18 +247,17 @@ class Decoder:
         self.close()
         self._video = video = open_video(self.path, threads)
         self._opened_with, self._untouched = threads, True
-        self._packets = _with_data(video)
+        self._packets = with_data(video)
         return video
 
     def _landed(self, video: OpenVideo) -> int | None:
         """Position of the packet that a seek led to, which stays the next one."""
-        packets = _with_data(video)
+        packets = with_data(video)
         packet = next(packets, None)
-        if packet is None or packet.pts is None:
+        if packet is None:
             return None
         self._packets = chain([packet], packets)
-        found = np.flatnonzero(self.index.key_times == packet.pts)
-        return int(self.index.key_packets[found[0]]) if len(found) else None
+        return self.index.identify(packet)
 
     def _pass_over(self, count: int) -> None:
         for _ in range(count):
@@ -247,8 +271,3 @@ class Decoder:
             "get a whole copy, or read with partial=True what comes before",
             frame,
         )
-
-
-def _with_data(video: OpenVideo) -> Iterator[Packet]:
-    """Packets that hold something; an empty one would tell the decoder that the video ends."""
-    return (packet for packet in video.container.demux(video.stream) if packet.size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +20,15 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 _CACHE: OrderedDict[Hashable, Any] = OrderedDict()
-_CACHE_ENTRIES = 2048
-_SAME_RATE = 0.01
+_CACHE_ENTRIES = 1 << 16
+_CACHE_FRAMES = 10_000_000
+"""Frames of all remembered indices, 12 bytes each."""
+SAME_RATE = 0.01
 
 
 @dataclass(frozen=True)
 class VideoInfo:
     """A video as it is shown.
-
-    Frame count and times are looked up on first use: they need a pass over the file (no decoding),
-    the other facts only its beginning.
 
     Attributes:
         path: The file.
@@ -116,13 +114,15 @@ def _look(path: Path) -> VideoInfo:
     try:
         frame = _first_frame(video, path)
         turn = Orientation.of(frame)
+        seconds = frame_index(path).seconds
+        fps = _rate(video, seconds)
         width, height = frame.width, frame.height
         return VideoInfo(
             path=path,
             width=height if turn.transpose else width,
             height=width if turn.transpose else height,
-            fps=_rate(video, path),
-            duration=_duration(video, path),
+            fps=fps,
+            duration=_duration(video, seconds, fps),
             rotation=turn.rotation,
             codec=video.stream.codec_context.codec.canonical_name,
         )
@@ -144,31 +144,22 @@ def _first_frame(video: OpenVideo, path: Path) -> VideoFrame:
     return frame
 
 
-def _rate(video: OpenVideo, path: Path) -> float:
-    """Frames per second: the container's word where its two opinions agree, else measured."""
-    mean, guess = video.stream.average_rate, video.stream.guessed_rate
-    if mean and guess and abs(mean / guess - 1) <= _SAME_RATE:
-        return float(guess)
-    seconds = frame_index(path).seconds
+def _rate(video: OpenVideo, seconds: NDArray[np.float64]) -> float:
+    """Frames per second: measured, and said with the container's own number if that fits."""
+    stated = [video.stream.guessed_rate, video.stream.average_rate]
     if len(seconds) < 2:
-        return float(mean or guess or 1)
+        return float(stated[1] or stated[0] or 1)
     measured = (len(seconds) - 1) / (seconds[-1] - seconds[0])
-    # A container with milliseconds cannot say 1/30 s: its stated rate is the exact one.
-    for stated in (guess, mean):
-        if stated and abs(measured / stated - 1) <= _SAME_RATE:
-            return float(stated)
-    return float(measured)
+    # A container with milliseconds cannot express 1/30 s: what it states is more exact.
+    fitting = [rate for rate in stated if rate and abs(measured / rate - 1) <= SAME_RATE]
+    return float(fitting[0] if fitting else measured)
 
 
-def _duration(video: OpenVideo, path: Path) -> float:
-    stream, container = video.stream, video.container
+def _duration(video: OpenVideo, seconds: NDArray[np.float64], fps: float) -> float:
+    stream = video.stream
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    if container.duration:
-        return float(Fraction(container.duration, 1_000_000))
-    seconds = frame_index(path).seconds
-    step = (seconds[-1] - seconds[0]) / max(len(seconds) - 1, 1)
-    return float(seconds[-1] - seconds[0] + step)
+    return float(seconds[-1] - seconds[0] + 1 / fps)
 
 
 def _remembered(kind: str, path: Path, make: Callable[[Path], Any]) -> Any:
@@ -178,6 +169,12 @@ def _remembered(kind: str, path: Path, make: Callable[[Path], Any]) -> Any:
         _CACHE.move_to_end(key)
     else:
         _CACHE[key] = make(path)
-        while len(_CACHE) > _CACHE_ENTRIES:
-            _CACHE.popitem(last=False)
+        _forget_the_oldest()
     return _CACHE[key]
+
+
+def _forget_the_oldest() -> None:
+    frames = sum(len(entry) for entry in _CACHE.values() if isinstance(entry, FrameIndex))
+    while len(_CACHE) > _CACHE_ENTRIES or (frames > _CACHE_FRAMES and len(_CACHE) > 1):
+        _, entry = _CACHE.popitem(last=False)
+        frames -= len(entry) if isinstance(entry, FrameIndex) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from behaviorzoo.video.errors import video_error
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
 
@@ -73,6 +75,11 @@ def open_video(path: Path, threads: int | None = None) -> OpenVideo:
     stream.codec_context.thread_count = count
     stream.codec_context.thread_type = "SLICE" if count == 1 else "AUTO"
     return OpenVideo(container, stream)
+
+
+def with_data(video: OpenVideo) -> Iterator[Packet]:
+    """Packets that hold something; an empty one would tell the decoder that the video ends."""
+    return (packet for packet in video.container.demux(video.stream) if packet.size)
 
 
 def default_threads() -> int:

@@ -17,8 +17,8 @@ from behaviorzoo.files import atomic_path
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
-# H.264 where this FFmpeg can write it; MPEG-4 part 2 is always there. Without the macroblock tree of
-# x264: in pictures of some widths it reads beyond its tables, and no two runs give the same bytes.
+# H.264 where this FFmpeg can write it, else MPEG-4 part 2. Without the macroblock tree of x264: in
+# pictures of some widths it reads beyond its tables, and no two runs give the same bytes.
 CODECS: dict[str, dict[str, object]] = {
     "libx264": {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0"},
     "mpeg4": {"qscale": "3"},
