@@ -1,8 +1,9 @@
 """The network, to be read beside the papers.
 
-``lora`` low-rank branches; ``attention`` windows with one additive mask; ``block`` a block with
-both; ``backbone`` mmaction2's Video Swin with these blocks; ``recognizer`` with a head;
-``inflate`` weights of pictures for videos; ``freeze`` what is left to train.
+``lora`` low-rank branches; ``kernels`` fused attention; ``attention`` windows with one additive
+mask; ``block`` a block with both; ``backbone`` mmaction2's Video Swin with these blocks;
+``recognizer`` with a head; ``inflate`` weights of pictures for videos; ``freeze`` what is left to
+train.
 """
 
 from __future__ import annotations
