@@ -391,7 +391,7 @@ def test_frames_equal_those_of_decord(real_data_dir, name):
     assert len(theirs) == video_info(path).n_frames
     wanted = [i for i in some_frames(len(theirs)) if i < 400]
     ours = read_frames(path, wanted).astype(int)
-    assert np.abs(ours - theirs.get_batch(wanted).asnumpy()).max() <= 4
+    assert np.abs(ours - theirs.get_batch(wanted).asnumpy()).max() <= 1
 
 
 @pytest.mark.parametrize("name", [*ORDINARY, "decord_samples/video_90.mov"])
@@ -405,7 +405,7 @@ def test_frames_equal_those_of_opencv(real_data_dir, name):
     for number, image in enumerate(ours):
         good, theirs = capture.read()
         assert good, number
-        np.testing.assert_allclose(image.astype(int), theirs[..., ::-1], atol=4)
+        np.testing.assert_allclose(image.astype(int), theirs[..., ::-1], atol=1)
 
 
 def test_a_turned_recording_is_shown_upright(real_data_dir):

@@ -230,7 +230,10 @@ class VideoReader:
         if not wrong.any():
             return numbers
         if index.problem and (numbers >= 0).all():
-            self._bear(cut_off(self.path, index))
+            error = cut_off(self.path, index)
+            self._bear(error)
+            if wrong.all():
+                raise error
             return numbers[~wrong]
         raise video_error(
             self.path,
