@@ -69,8 +69,19 @@ def to_rgb(frame: VideoFrame, short_side: int | None = None) -> NDArray[np.uint8
     size: dict[str, Any] = {}
     if short_side is not None:
         size["height"], size["width"] = scaled(frame.height, frame.width, short_side)
-    pixels = frame.to_ndarray(format="rgb24", **size)
-    return Orientation.of(frame).apply(pixels)
+    return Orientation.of(frame).apply(_converted(frame, size))
+
+
+def _converted(frame: VideoFrame, size: dict[str, Any]) -> Any:
+    """RGB pixels, in one thread.
+
+    PyAV 17 gives every frame a converter with threads of its own. A forked child (the worker of a
+    data loader) that frees such a frame of its parent waits for these threads for ever.
+    """
+    try:
+        return frame.to_ndarray(format="rgb24", threads=1, **size)
+    except TypeError:  # before PyAV 17 there are no threads to choose
+        return frame.to_ndarray(format="rgb24", **size)
 
 
 def scaled(height: int, width: int, short_side: int) -> tuple[int, int]:
