@@ -92,23 +92,23 @@ def seconds(times: Any, path: Path) -> np.ndarray:
     Raises:
         UserError: A row that is no time; names file and row.
     """
-    if pd.api.types.is_numeric_dtype(times):
-        values = times.to_numpy(dtype=np.float64)
-    else:
-        texts = times.astype(str).str.strip()
-        parts = texts.str.split(":", expand=True).reindex(columns=range(3))
-        # a text with fewer colons has its seconds in another column
-        filled = parts.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-        colons = texts.str.count(":").to_numpy()
-        hours = np.where(colons == 2, filled[:, 0], 0.0)
-        minutes = np.choose(colons.clip(0, 2), [np.zeros(len(texts)), filled[:, 0], filled[:, 1]])
-        rest = np.choose(colons.clip(0, 2), [filled[:, 0], filled[:, 1], filled[:, 2]])
-        values = np.round((hours * 3600 + minutes * 60) * 1e6 + np.round(rest * 1e6)) / 1e6
-        values[colons > 2] = np.nan
-    if not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values)))
-        raise UserError(f"{path}: row {row + 1}: {times.iloc[row]!r} is no time (HH:MM:SS.ff)")
+    values = np.empty(len(times))
+    for row, time in enumerate(times):
+        try:
+            values[row] = _seconds(str(time))
+        except (ValueError, OverflowError) as error:
+            raise UserError(f"{path}: row {row + 1}: {time!r} is no time (HH:MM:SS.ff)") from error
     return values
+
+
+def _seconds(text: str) -> float:
+    *whole, rest = text.split(":")
+    if len(whole) > 2:
+        raise ValueError(text)
+    minutes = 0
+    for part in whole:
+        minutes = 60 * minutes + int(part)
+    return (60_000_000 * minutes + round(float(rest) * 1e6)) / 1e6
 
 
 def _normal(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -58,7 +58,7 @@ def open_own_table(config: DatasetConfig, known: Classes | None = None) -> Actio
         unknown = sorted(set(names) - set(known.names[kind]))
         table[f"{kind}_class"] = np.array(numbers, dtype=np.int64)
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        notes += count_unknown(table[f"{kind}_class"], f"a {kind} that is no class ({shown})")
+        notes += count_unknown(table[f"{kind}_class"], f"an unknown {kind} ({shown})")
     return ActionTable(table, known, notes=notes)
 
 
