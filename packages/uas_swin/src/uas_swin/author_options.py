@@ -168,7 +168,9 @@ def _literal(node: ast.expr) -> Any:
         ValueError: Anything else.
     """
     match node:
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=words):
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=words) if all(
+            word.arg for word in words
+        ):
             return {word.arg: _literal(word.value) for word in words}
         case ast.Dict(keys=keys, values=values):
             pairs = zip(keys, values, strict=True)

@@ -93,6 +93,9 @@ class EpochCosineLR(_ParamScheduler):
             "min_lr": min_lr,
         }
         super().__init__(optimizer, "lr", **{**options, "by_epoch": False})
+        # mmengine would warn that rates change before the first step of the optimiser, as they do
+        # while gradients are accumulated.
+        optimizer._global_step = 0
 
     @classmethod
     def build_iter_from_epoch(
@@ -116,6 +119,18 @@ class EpochCosineLR(_ParamScheduler):
         """
         length = {"begin": begin * epoch_length, "end": end * epoch_length}
         return cls(optimizer, epochs or end, epoch_length, **length, **options)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands. The course is that of the configuration, also when that has changed."""
+        return {"iteration": self._global_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from where another stood; the optimiser's own state has been loaded before."""
+        self._global_step = state_dict["iteration"]
+        self.last_step = min(max(self._global_step, self.begin), self.end - 1) - self.begin
+        self.base_values = [group["initial_lr"] for group in self.optimizer.param_groups]
+        for group, value in zip(self.optimizer.param_groups, self._get_value(), strict=True):
+            group["lr"] = value
 
     def _get_value(self) -> list[float]:
         return [learning_rate(self.last_step, base, **self.course) for base in self.base_values]
