@@ -15,12 +15,11 @@ SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "uas_swin.py"
 
 @pytest.mark.skipif(not SCRIPT.is_file(), reason="the benchmarks are in the repository only")
 def test_quick_run():
-    words = [sys.executable, str(SCRIPT), "--quick", "--only", "attention", "frozen_steps"]
+    words = [sys.executable, str(SCRIPT), "--quick", "--only", "attention"]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=one_thread)
     assert done.returncode == 0, done.stderr
     gaps = re.findall(r"differ by (\S+) \|", done.stdout)
     assert len(gaps) == 3
     assert max(map(float, gaps)) < 1e-5
-    assert "\n| Swin-T, head |" in done.stdout
     assert "missed" not in done.stdout

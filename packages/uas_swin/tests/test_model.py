@@ -140,6 +140,24 @@ def test_dropout_of_weights_works_with_a_trained_table():
     torch.testing.assert_close(backbone.eval()(x), small().eval()(x))
 
 
+@pytest.mark.parametrize("frozen", [True, False], ids=["constant", "trained"])
+def test_lower_precision(frozen):
+    """Table, mask and maps in the precision of the products; gradients in that of the weights."""
+    backbone = small(use_lora=True, lora_rank=2)
+    if frozen:
+        for name, parameter in backbone.named_parameters():
+            parameter.requires_grad = "lora" in name
+    x = torch.randn(2, 3, 4, 24, 24)
+    with torch.no_grad():
+        expected = backbone(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = backbone(x)
+        found.float().square().mean().backward()
+    assert (found.float() - expected).abs().mean() < 0.1 * expected.abs().mean()
+    grads = [p.grad for p in backbone.parameters() if p.requires_grad]
+    assert all(g is not None and g.dtype == torch.float32 for g in grads)
+
+
 def test_mask_is_kept_and_made_anew_when_the_table_changes():
     attention = small().double().eval().layers[0].blocks[1].attn
     x, regions = inputs(1, 3, 18)
