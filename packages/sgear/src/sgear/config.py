@@ -32,6 +32,8 @@ from behaviorzoo.schema_keys import describe
 from sgear.data.config import AnticipationConfig, DataConfig, DatasetConfig
 from sgear.data.config_reading import data_from_mapping, dataset_from_mapping
 from sgear.model.config import ModelConfig
+from sgear.optim import read_optimizer
+from sgear.schedule import read_scheduler
 from sgear.settings import (
     EvalSettings,
     MocoSettings,
@@ -137,7 +139,7 @@ class Config:
         Raises:
             UserError: Options that do not fit each other, all in one line.
         """
-        return ModelConfig.from_authors(self.plain["model"])
+        return ModelConfig.from_authors(self.plain["model"]).check()
 
     def to_yaml(self) -> str:
         """The resolved settings as text; sections that only serve interpolations are left out."""
@@ -175,6 +177,8 @@ def checked(plain: Mapping[str, Any], where: str = "configuration") -> Config:
     if problems or value is None:
         raise UserError(report(problems, where))
     settings = Settings(**{entry.name: getattr(value, entry.name) for entry in fields(Settings)})
+    read_optimizer(settings.opt.optimizer)
+    read_scheduler(settings.opt.scheduler)
     sets = {key: dataset_from_mapping(_given(plain[key]), key) for key in known}
     config = Config(
         settings,

@@ -71,6 +71,8 @@ def launch(options: Launch) -> Path | list[str]:
     Raises:
         UserError: A mistake in the experiment, or this machine cannot do what is asked.
     """
+    if options.partition and options.here:
+        raise UserError("-p is a queue of a scheduler; with -l and -g the run is one process here")
     runs = expand([*experiments.overrides(options.config), *_additions(options), *options.rest])
     agent = experiments.agent_folder(options.config)
     if options.here:
@@ -182,10 +184,19 @@ def _submitted(jobs: Sequence[Job], settings: Sequence[dict[str, Any]]) -> list[
             "no SLURM on this machine (sbatch is not found); -l runs the experiment here, "
             "-g runs it here without workers"
         )
+    from submitit.core.utils import FailedJobError
+
     numbers = []
     # Runs that ask for the same make one array of jobs.
     for setting, group in groupby(zip(settings, jobs, strict=True), key=lambda pair: pair[0]):
-        sent = executor(setting, "slurm").map_array(_run, [job for _, job in group])
+        try:
+            made = executor(setting, "slurm")
+            with made.batch():
+                # The job itself is what submitit calls: it knows how to be queued again.
+                sent = [made.submit(job) for _, job in group]
+        except FailedJobError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"SLURM refuses the job: {reason}") from error
         numbers += [job.job_id for job in sent]
     for job, number in zip(jobs, numbers, strict=True):
         tell(f"job {number}: {job.folder}")
@@ -193,12 +204,10 @@ def _submitted(jobs: Sequence[Job], settings: Sequence[dict[str, Any]]) -> list[
     return numbers
 
 
-def _run(job: Job) -> Path:
-    return job()
-
-
 def _locally(job: Job, settings: dict[str, Any]) -> Path:
     """Several processes on this machine, waited for."""
+    from submitit.core.utils import FailedJobError
+
     settings = {**settings, "nodes": 1, "timeout_min": min(settings["timeout_min"], 60 * 24 * 365)}
     started = executor(settings, "local").submit(job)
     tell(f"run {job.index}: {job.folder}\nlogs: {started.paths.stderr}")
@@ -207,7 +216,16 @@ def _locally(job: Job, settings: dict[str, Any]) -> Path:
     except KeyboardInterrupt:
         started.cancel(check=False)
         raise
+    except FailedJobError as error:
+        raise UserError(f"{job.folder}: {_reason(error)}; logs: {started.paths.stderr}") from error
     return job.folder
+
+
+def _reason(error: Exception) -> str:
+    """What a job ended with, out of the traceback that submitit hands on."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line.partition("UserError: ")[2] for line in lines if "UserError: " in line]
+    return said[-1] if said else "the job failed"
 
 
 def _back_up(folder: Path) -> None:

@@ -108,8 +108,8 @@ def compose(words: Sequence[str], run_dir: str | None = None, job: int = 0) -> T
         everything.hydra.job.id = str(job)
         everything.hydra.overrides.task = [word for word in words if not _is_hydra(word)]
         everything.hydra.overrides.hydra = [word for word in words if _is_hydra(word)]
-        config = OmegaConf.masked_copy(everything, [k for k in everything if k != "hydra"])
-        if OmegaConf.to_container(config, resolve=False)["cwd"] == "${hydra:runtime.cwd}":
+        config = OmegaConf.masked_copy(everything, [str(k) for k in everything if k != "hydra"])
+        if OmegaConf.is_interpolation(config, "cwd") and "hydra:" in str(config._get_node("cwd")):
             # The saved file can then be read without Hydra, and from anywhere.
             config.cwd = os.getcwd()
             everything.cwd = config.cwd
@@ -282,11 +282,10 @@ def _resolved(node: Any, everything: Any) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     _register_resolvers()
-    holder = HydraConfig.instance()
+    holder: Any = HydraConfig.instance()
     before = holder.cfg
     try:
         holder.cfg = OmegaConf.masked_copy(everything, "hydra")
-        OmegaConf.set_readonly(holder.cfg.hydra, True)
         plain = OmegaConf.to_container(node, resolve=True)
     except (OmegaConfBaseException, TypeError) as error:
         raise UserError(f"configuration: {_one_line(error)}") from error
