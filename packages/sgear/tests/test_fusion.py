@@ -333,6 +333,18 @@ def test_fuse_command_writes_a_run_that_can_be_fused_again(tmp_path, capsys):
     assert f"searched on {N - 2} validation items" in capsys.readouterr().out
 
 
+def test_test_sets_are_fused_without_figures(tmp_path, capsys):
+    items = some_items()
+    for space in ("action", "verb", "noun"):
+        items.table[f"{space}_class"] = -1
+    folders = [str(stored(tmp_path / name, items, seed=k)) for k, name in enumerate("ab")]
+    command([*folders, "--out", str(tmp_path / "fused")])
+    assert "no labels, no figures" in capsys.readouterr().out
+    submit([str(tmp_path / "fused")])
+    content = json.loads((tmp_path / "fused" / "challenge" / "test.json").read_text())
+    assert len(content["results"]) == N + 1
+
+
 def test_a_search_reports_items_with_weights_of_the_others():
     items = some_items(60)
     runs = [
@@ -358,8 +370,9 @@ def test_a_search_reports_items_with_weights_of_the_others():
         (["A", "B", "--validation", "A"], "--validation is for --search"),
         (["A", "B", "--search", "--validation", "A"], "1 validation runs for 2 runs"),
         (["A", "B", "--search", "--folds", "99"], "99 folds"),
+        (["A", "--lists", "nowhere"], "--lists nowhere: no such folder"),
     ],
-    ids=["weights", "alone", "number", "folds"],
+    ids=["weights", "alone", "number", "folds", "lists"],
 )
 def test_fuse_command_refuses(tmp_path, words, message):
     places = {name: stored(tmp_path / name, some_items()) for name in "AB"}

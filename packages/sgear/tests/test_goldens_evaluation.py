@@ -55,18 +55,23 @@ def stored(inputs: Any, run: str, folder: Path) -> Path:
     return folder
 
 
-def many_shot(folder: Path) -> dict[str, set[int]] | None:
-    """Many-shot classes of a case: names to ids, or ids."""
+def many_shot(folder: Path, items: EvaluationSet) -> dict[str, set[int]] | None:
+    """Many-shot classes of a case: names to ids, or ids; of actions by the rule where not said."""
     path = folder / "manyshot.json"
     if not path.exists():
         return None
     content = json.loads(path.read_text())
     content = content.get("manyshot", content)
-    spaces = {key.removesuffix("s"): value for key, value in content.items()}
-    return {
-        space: {int(v) for v in (value.values() if isinstance(value, dict) else value)}
-        for space, value in spaces.items()
+    found = {
+        key.removesuffix("s"): {
+            int(v) for v in (value.values() if isinstance(value, dict) else value)
+        }
+        for key, value in content.items()
     }
+    if "action" not in found:
+        parts = [np.isin(items.parts(space), list(found[space])) for space in ("verb", "noun")]
+        found["action"] = set(np.flatnonzero(parts[0] | parts[1]).tolist())
+    return found
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
@@ -117,10 +122,12 @@ def test_results_figures_fusion_and_submission(folder, tmp_path):
         for part in ("verb", "noun")
     }
     for part in ("verb", "noun"):
-        np.testing.assert_array_equal(mappings[part, "action"], inputs[f"map_{part}"])
+        if f"map_{part}" in inputs:
+            np.testing.assert_array_equal(mappings[part, "action"], inputs[f"map_{part}"])
     table = pd.DataFrame({f"{space}_class": inputs[space] for space in SPACES})
-    table["uid"] = text(inputs["uid"])
-    table["narration_id"] = text(inputs["narration_id"])
+    for name in ("uid", "narration_id"):
+        if name in inputs:
+            table[name] = text(inputs[name])
     items = EvaluationSet(
         table,
         {"action": {str(n): int(i) for i, n in zip(actions["id"], actions["action"], strict=True)}},
@@ -128,7 +135,7 @@ def test_results_figures_fusion_and_submission(folder, tmp_path):
         version=case["version"],
         lists=folder,
     )
-    shots = many_shot(folder)
+    shots = many_shot(folder, items)
     checked, runs = set(), []
     for number in range(case["runs"]):
         results = read_results(stored(inputs, f"run{number}", tmp_path / f"run{number}"))

@@ -56,7 +56,8 @@ def run_folder(folder, strength=2.0, seed=0, times=True, logged=True, n=90, vers
         log["train_loss"] = [3.0, 2.0, None, 1.0]
         log["val_final_acc/action/AR5"] = [None, None, 30.0, 42.0]
         log.to_csv(folder / "metrics.csv", index=False)
-        (folder / "config.yaml").write_text("seed: 42\n")
+        (folder / ".hydra").mkdir()
+        (folder / ".hydra" / "config.yaml").write_text(f"seed: 42\ncwd: {folder}\n")
     return folder
 
 

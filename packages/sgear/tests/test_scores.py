@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behaviorzoo.errors import UserError
-from sgear.ek_metrics import epic100_subsets, many_shot_classes
+from sgear.ek_metrics import epic100_subsets, find_lists, many_shot_classes
 from sgear.evaluate import COLUMNS, evaluate_scores, mean_over_folds, primary_metric
 from sgear.evaluation_set import EvaluationSet
 from sgear.marginalise import mapping_matrix, softmax, space_scores
@@ -180,8 +180,10 @@ def test_lists_that_are_absent_are_said(tmp_path):
     text = " ".join(found.notes)
     assert "no item is listed in validation_tail_verbs_ids.csv" in text
     assert "no validation_unseen_participants_ids.csv" in text
-    with pytest.raises(UserError, match="no such folder"):
-        epic100_subsets(items.table, tmp_path / "nowhere")
+    missing = epic100_subsets(items.table, tmp_path / "nowhere")
+    assert "no folder" in missing.notes[0]
+    assert find_lists([None, "", tmp_path / "nowhere", tmp_path]) == tmp_path
+    assert find_lists([tmp_path / "nowhere"]) is None
 
 
 def test_many_shot_actions_have_a_many_shot_verb_or_noun(tmp_path):
@@ -212,6 +214,8 @@ def test_printed_table_and_primary_metric():
     items.table["action_class"] = items.table["verb_class"] = -1
     with pytest.raises(UserError, match="no item has a label"):
         evaluate_scores(some_scores(items), items)
+    test_set = evaluate_scores(some_scores(items), items, may_lack_labels=True)
+    assert (test_set.metrics, test_set.table) == ({}, "no labels, no figures")
 
 
 def test_folds_are_averaged():

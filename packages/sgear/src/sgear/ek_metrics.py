@@ -7,6 +7,7 @@ occur in training.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def epic100_subsets(table: pd.DataFrame, folder: str | Path | None) -> Subsets:
             of participants).
 
     Raises:
-        UserError: The folder does not exist, or a file in it cannot be read.
+        UserError: A file in it cannot be read.
     """
     subsets = Subsets()
     if folder is None:
@@ -58,7 +59,9 @@ def epic100_subsets(table: pd.DataFrame, folder: str | Path | None) -> Subsets:
         return subsets
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder (rulstm_annotation_dir)")
+        # An evaluation at the end of an epoch must not die of lists that only some figures need.
+        subsets.notes.append(f"no tail and unseen figures: no folder {folder}")
+        return subsets
     for space in SPACES:
         found = _by_narration(table, folder / TAIL.format(space))
         if found is None:
@@ -72,6 +75,16 @@ def epic100_subsets(table: pd.DataFrame, folder: str | Path | None) -> Subsets:
         _keep(subsets, "unseen", space, found, folder / UNSEEN)
     subsets.notes = list(dict.fromkeys(subsets.notes))
     return subsets
+
+
+def find_lists(folders: Sequence[str | Path | None]) -> Path | None:
+    """The first of some folders that has lists for these figures; None where none has."""
+    names = [TAIL, OFFICIAL_TAIL, MANY_SHOT]
+    files = [UNSEEN, OFFICIAL_UNSEEN, *(name.format("verb") for name in names)]
+    for folder in folders:
+        if folder and any((Path(folder).expanduser() / file).exists() for file in files):
+            return Path(folder).expanduser()
+    return None
 
 
 def many_shot_classes(

@@ -70,7 +70,9 @@ class Evaluation:
 
     @property
     def table(self) -> str:
-        """The figures as text, one decimal."""
+        """The figures as text, one decimal; a sentence where there are none."""
+        if not self.accuracies:
+            return "no labels, no figures"
         frame = self.frame
         cells = [[str(name) for name in frame]]
         for row in frame.itertuples(index=False):
@@ -157,6 +159,7 @@ def evaluate_scores(
     *,
     heads: Sequence[str] | None = None,
     many_shot: Mapping[str, set[int]] | None = None,
+    may_lack_labels: bool = False,
 ) -> Evaluation:
     """Evaluate scores of every space.
 
@@ -166,6 +169,7 @@ def evaluate_scores(
         heads: Spaces that the network has a head for (default: all); but for EPIC-55, the
             many-shot figure of a space that was marginalised is nan, as in the original.
         many_shot: Space -> its many-shot classes; default: of the lists for EPIC-55, else all.
+        may_lack_labels: Give no figures where there is no label (test sets), instead of refusing.
 
     Raises:
         UserError: Scores and items do not fit, or there is no label at all.
@@ -199,7 +203,7 @@ def evaluate_scores(
             known = space in heads and items.version != EPIC55
             own["AR5_manyshot"] = accuracies[space].recall5 if known else math.nan
         metrics.update({f"final_acc/{space}/{name}": value for name, value in own.items()})
-    if not accuracies:
+    if not accuracies and not may_lack_labels:
         raise UserError(f"{items.where}: no item has a label, so there is nothing to score")
     return Evaluation(metrics, accuracies, primary_metric(items.version), len(items.table), notes)
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path, existing_file
-from sgear.ek_metrics import EPIC55, EPIC100
+from sgear.ek_metrics import EPIC55, EPIC100, find_lists
 
 if TYPE_CHECKING:
     from sgear.data.dataset import ActionDataset
@@ -147,7 +147,9 @@ def read_evaluation_set(folder: str | Path) -> EvaluationSet:
 def of_dataset(dataset: ActionDataset) -> EvaluationSet:
     """What an evaluation needs of a data set."""
     config = dataset.config
-    lists = config.rulstm_annotation_dir
+    beside = Path(config.action_labels_fpath).parent if config.action_labels_fpath else None
+    named = config.rulstm_annotation_dir
+    lists = find_lists([named, beside, config.annotation_dir]) or (Path(named) if named else None)
     return EvaluationSet(
         table=dataset.table,
         classes={kind: dict(names) for kind, names in dataset.classes.items()},
@@ -155,7 +157,7 @@ def of_dataset(dataset: ActionDataset) -> EvaluationSet:
         version=_version(dataset.version),
         discarded=dataset.discarded,
         recognition=config.conv_to_anticipate_fn is None,
-        lists=None if lists is None else Path(lists),
+        lists=lists,
     )
 
 

@@ -112,12 +112,13 @@ def fusion(
         how = f"searched in {folds} folds of videos, each scored with weights of the others"
     fused, more = aligned(fused, items)
     assert fused.items is not None
-    evaluation = evaluate_scores(fused.scores, fused.items, heads=fused.heads)
+    evaluation = evaluate_scores(fused.scores, fused.items, heads=fused.heads, may_lack_labels=True)
     alone = []
     for run in runs:
         own, _ = aligned(run, fused.items)
         assert own.items is not None
-        alone.append((run.name, evaluate_scores(own.scores, own.items, heads=run.heads)))
+        figures = evaluate_scores(own.scores, own.items, heads=run.heads, may_lack_labels=True)
+        alone.append((run.name, figures))
     given = np.broadcast_to(np.asarray(weights, dtype=float), (len(runs),)).tolist()
     notes = list(dict.fromkeys([*notes, *more, *evaluation.notes]))
     return Fusion(fused, evaluation, alone, given, how, found_folds, notes)
@@ -236,6 +237,8 @@ def read_run_options(
         UserError: A run cannot be read.
     """
     options = vars(given)
+    if options["lists"] is not None and not options["lists"].is_dir():
+        raise UserError(f"--lists {options['lists']}: no such folder")
     runs = read_runs(
         sources,
         outputs=options["outputs"],

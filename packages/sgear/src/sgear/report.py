@@ -25,7 +25,7 @@ from sgear.evaluation_set import EvaluationSet
 from sgear.fusion import ScoredRun, aligned
 
 METRICS, FUSION = "metrics.csv", "fusion.json"
-CONFIGS = ("config.yaml", ".hydra/config.yaml")
+SETTINGS = (".hydra/config.yaml", "config.yaml")
 CONFUSED = 14
 """Classes that a confusion matrix shows; all others are one."""
 
@@ -233,11 +233,13 @@ def _how(
         for note in dict.fromkeys([*run.notes, *run.evaluation.notes]):
             report.add_text(f"{Path(run.name).name or run.name}: {note}", "note")
     folder = runs[0].folder
-    for name in CONFIGS if folder is not None else ():
+    for name in SETTINGS if folder is not None else ():
         assert folder is not None
         if (folder / name).exists():
             text = (folder / name).read_text(encoding="utf-8", errors="replace")
-            report.add_code(text, collapsed=f"Settings ({name})")
+            # A page that is passed on should not tell where its author works.
+            lines = [line for line in text.splitlines() if not line.startswith("cwd:")]
+            report.add_code("\n".join(lines), collapsed=f"Settings ({name})")
             break
     if fusion:
         plain = {key: value for key, value in fusion.items() if key != "alone"}

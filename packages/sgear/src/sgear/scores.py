@@ -49,7 +49,8 @@ class Ranking:
     Attributes:
         labels: int64 (N,), all of them from 0.
         ranks: int64 (N,), classes ahead of the true one; 0 is a hit. Among equal scores the
-            higher class comes first, as when an ascending stable sort is reversed.
+            higher class comes first, as when an ascending stable sort is reversed (where five
+            are ahead anyhow, equal ones are not counted).
         right: bool (N,), the true class is the first of the highest scores (``argmax``).
         n_classes: C.
         unlabelled: Items that were dropped because their label is negative.
@@ -126,15 +127,16 @@ def rank_true_classes(scores: np.ndarray, labels: np.ndarray, where: str = "scor
             f"{where}: label {int(labels.max())}, but there are {n_classes} classes, from 0"
         )
     own = scores[np.arange(len(labels)), labels]
-    # Row by row: a row stays in the cache for both comparisons, and nothing (N, C) is made.
-    rows = list(zip(scores, own, strict=True))
+    # Row by row: a row stays in the cache, and nothing (N, C) is made.
+    rows = zip(scores, own, strict=True)
     ahead = np.array([np.count_nonzero(row > value) for row, value in rows], dtype=np.int64)
-    reached = np.array([np.count_nonzero(row >= value) for row, value in rows], dtype=np.int64)
-    if not reached.all():
-        raise UserError(f"{where}: scores of item {int((reached == 0).argmax())} are not numbers")
     right = ahead == 0
-    for item in np.flatnonzero(reached - ahead > 1).tolist():
+    for item in np.flatnonzero(ahead < TOP).tolist():  # further behind, ties change nothing
+        if np.count_nonzero(scores[item] >= own[item]) == ahead[item] + 1:
+            continue
         ties = np.flatnonzero(scores[item] == own[item])
+        if not len(ties):  # not equal to itself
+            raise UserError(f"{where}: scores of item {item} are not numbers")
         ahead[item] += int((ties > labels[item]).sum())
         right[item] &= ties[0] == labels[item]
     return Ranking(labels, ahead, right, n_classes, unlabelled)
