@@ -101,6 +101,12 @@ def _visual(words: list[str]) -> None:
     add("--dataset", default="", metavar="NAME", help="for the file's name: visual_encodings_NAME")
     add("--capacity", type=int, default=20, help="outputs per class, with --run (default 20)")
     add("--checkpoint", type=Path, metavar="FILE", help="with --run: another than checkpoint.pth")
+    add(
+        "--set",
+        default="dataset_train",
+        metavar="KEY",
+        help="with --run: whose clips (dataset_train)",
+    )
     add("words", nargs="*", metavar="key=value", help="with --run: settings that differ")
     _add_target(parser)
     given = parser.parse_intermixed_args(words)
@@ -118,7 +124,9 @@ def _visual(words: list[str]) -> None:
     else:
         from sgear.prototypes.from_run import collect
 
-        collected = collect(given.run, given.words, given.checkpoint, given.capacity)
+        collected = collect(given.run, given.words, given.checkpoint, given.capacity, given.set)
+        for note in collected.notes:
+            print(f"note: {note}")
         stored, names, about = collected.stored, collected.names, collected.about
         fallback = given.language or collected.language
     language = None if fallback is None else read_vectors(fallback)
