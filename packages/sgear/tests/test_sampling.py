@@ -162,5 +162,12 @@ def test_rulstm_frames():
 
 @pytest.mark.parametrize(("start", "end"), [(2.0, 2.0), (1.0, 3.0)])
 def test_times_include_both_ends(start, end):
-    t = frame_times(Span(start, end), 5)
+    t = frame_times(Span(start, end), 5, np.arange(5))
     assert (t[0], t[-1], len(t)) == (start, end, 5)
+
+
+@given(st.floats(0, 500), st.floats(0, 60), st.integers(1, 460), st.integers(0, 400))
+def test_times_are_evenly_spread(start, length, n, first):
+    span, kept = Span(start, start + length), np.arange(min(first, n - 1), n, 7)
+    wanted = np.linspace(*span, n)[kept]
+    assert frame_times(span, n, kept).tolist() == wanted.tolist()

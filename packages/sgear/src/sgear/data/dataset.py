@@ -116,7 +116,7 @@ class ActionDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> Item | BrokenClip:
         """The item at an index, its random part drawn for the epoch of :meth:`set_epoch`."""
-        return self.item(index, int(sample_seeds(self.seed, self.epoch, np.array([index]))[0]))
+        return self.drawn(index, Draws(lambda: item_seed(self.seed, self.epoch, index)))
 
     def set_epoch(self, epoch: int) -> None:
         """Draw what is random anew; the same epoch gives the same items."""
@@ -136,7 +136,10 @@ class ActionDataset(torch.utils.data.Dataset):
             {type: int64 (n, F)} if asked for, ``future`` {i: as video} if asked for, ``idx``,
             ``uid``, ``start``, ``end`` (seconds of the clip's segment), ``missing_frames``.
         """
-        draws = Draws(seed)
+        return self.drawn(index, Draws(seed))
+
+    def drawn(self, index: int, draws: Draws) -> Item | BrokenClip:
+        """The item at an index, with random numbers from ``draws``; see :meth:`item`."""
         row = self._choice.row(index, draws)
         columns = self._columns
         start, end = columns.start[row], columns.end[row]
@@ -201,6 +204,11 @@ class ActionDataset(torch.utils.data.Dataset):
             kind: torch.from_numpy(labels_at(labels, rows))
             for kind, labels in self._columns.labels.items()
         }
+
+
+def item_seed(seed: int, epoch: int, index: int) -> int:
+    """Seed of what is random about an item of an epoch."""
+    return int(sample_seeds(seed, epoch, np.array([index]))[0])
 
 
 class _Columns:

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from behaviorzoo.batches import sample_seeds
 from behaviorzoo.errors import UserError
 from sgear.data.anticipation import convert_to_anticipation, without_anticipation
 from sgear.data.classes import Classes
 from sgear.data.config import Compat, DataConfig, DatasetConfig
 from sgear.data.config_reading import check_data, check_dataset
-from sgear.data.dataset import ActionDataset, BrokenClip, Item
+from sgear.data.dataset import ActionDataset, BrokenClip, Item, item_seed
 from sgear.data.presence import Presence, check_presence
 from sgear.data.readers import ClipReader, open_reader
+from sgear.data.sampling import Draws
 from sgear.data.tables import ActionTable
 
 
@@ -138,7 +138,7 @@ class JoinedDatasets(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> Item | BrokenClip:
         """See :class:`~sgear.data.dataset.ActionDataset`."""
-        return self.item(index, int(sample_seeds(self.seed, self.epoch, np.array([index]))[0]))
+        return self.drawn(index, Draws(lambda: item_seed(self.seed, self.epoch, index)))
 
     def set_epoch(self, epoch: int) -> None:
         """See :class:`~sgear.data.dataset.ActionDataset`."""
@@ -146,10 +146,14 @@ class JoinedDatasets(torch.utils.data.Dataset):
 
     def item(self, index: int, seed: int | None) -> Item | BrokenClip:
         """See :class:`~sgear.data.dataset.ActionDataset`."""
+        return self.drawn(index, Draws(seed))
+
+    def drawn(self, index: int, draws: Draws) -> Item | BrokenClip:
+        """See :class:`~sgear.data.dataset.ActionDataset`."""
         if not 0 <= index < len(self):
             raise IndexError(f"{index} of {len(self)} items")
         part = int(np.searchsorted(self._first_index, index, side="right")) - 1
-        item = self.parts[part].item(index - int(self._first_index[part]), seed)
+        item = self.parts[part].drawn(index - int(self._first_index[part]), draws)
         first = int(self._first_row[part])
         if isinstance(item, BrokenClip):
             return BrokenClip(item.idx + first, item.uid, item.message)

@@ -7,7 +7,9 @@ the frames found there become the T frames of the clip (:func:`kept_frames`).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -49,12 +51,17 @@ class Draws:
     """Random numbers of one item.
 
     Args:
-        seed: Makes them a function of this number; None takes torch's global generator, as the
-            original does.
+        seed: Makes them a function of this number (a callable gives it when it is needed: most
+            items draw nothing); None takes torch's global generator, as the original does.
     """
 
-    def __init__(self, seed: int | None = None):
-        self._generator = None if seed is None else torch.Generator().manual_seed(seed)
+    def __init__(self, seed: int | Callable[[], int] | None = None):
+        self._seed = seed
+
+    @cached_property
+    def _generator(self) -> torch.Generator | None:
+        seed = self._seed() if callable(self._seed) else self._seed
+        return None if seed is None else torch.Generator().manual_seed(seed)
 
     def uniform(self) -> float:
         """A number in [0, 1)."""
@@ -104,11 +111,22 @@ def _first_frame(surplus: int, strategy: Strategy, draws: Draws) -> int:
     return surplus if strategy == "last_clip" else draws.integer(surplus)
 
 
-def frame_times(span: Span, n_found: int) -> np.ndarray:
-    """Seconds of the frames found in a span, evenly spread, both ends included: float64 (n,)."""
-    if span.start >= span.end:
-        return np.full(n_found, span.start)
-    return np.linspace(span.start, span.end, n_found)
+def frame_times(span: Span, n_found: int, kept: np.ndarray) -> np.ndarray:
+    """Seconds of some of the frames found in a span, which are spread evenly over it.
+
+    Args:
+        span: The seconds that were read; both ends have a frame.
+        n_found: Frames found in it.
+        kept: Numbers of the wanted ones, int64 (T,).
+
+    Returns:
+        float64 (T,).
+    """
+    if n_found == 1 or span.start >= span.end:
+        return np.full(len(kept), span.start)
+    times = kept * ((span.end - span.start) / (n_found - 1)) + span.start
+    times[kept == n_found - 1] = span.end
+    return times
 
 
 def kept_frames(n_found: int, fps: float, how: Sampling) -> np.ndarray:

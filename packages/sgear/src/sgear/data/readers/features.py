@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 from typing import Protocol
 
 import numpy as np
@@ -71,7 +70,7 @@ class FeatureReader:
         kept = kept_frames(len(found), self.fps, how)
         read = [self._part(store, name, found[kept], found) for store in self.stores]
         features = np.concatenate([part for part, _ in read], axis=1) if read[1:] else read[0][0]
-        times = frame_times(span, len(found))[kept]
+        times = frame_times(span, len(found), kept)
         # (T, C) -> (T, 1, 1, C), as frames of one pixel
         return Clip(features[:, None, None], times, max(missing for _, missing in read))
 
@@ -117,7 +116,8 @@ class FeatureReader:
 
 def video_name(video: str) -> str:
     """What features call a video: its file name without the suffix."""
-    return PurePosixPath(video).stem if "." in video else PurePosixPath(video).name
+    name = video.rsplit("/", 1)[-1]
+    return name.rsplit(".", 1)[0] or name
 
 
 def _first(records: Iterable[np.ndarray | None]) -> np.ndarray | None:

@@ -52,8 +52,9 @@ class VideoClipReader:
             frames = read_frames(path, found[kept])
         except VideoError as error:
             raise BrokenClipError(str(error)) from error
-        times = frame_times(span, len(found)) if self.compat == "upstream" else info.times[found]
-        return Clip(frames, times[kept])
+        if self.compat == "corrected":
+            return Clip(frames, info.times[found[kept]])
+        return Clip(frames, frame_times(span, len(found), kept))
 
     def path_of(self, video: str) -> Path | None:
         """The file of a video in the first folder that has it."""
