@@ -121,6 +121,7 @@ class UasVideoDataset(BaseDataset):
                 "video_id": ids[entry.line],
                 "modality": "RGB",
                 "start_index": 0,
+                "line": entry.line,
             }
             for entry in good
         ]
@@ -150,6 +151,18 @@ class UasVideoDataset(BaseDataset):
         if self.seed is not None:
             info[DRAWS] = Draws.of_sample(self.seed, int(self._epoch), info["sample_idx"])
         return info
+
+    def prepare_data(self, idx: int) -> Any:
+        """A sample through the pipeline.
+
+        Raises:
+            UserError: Its video cannot be decoded, or a step does not fit; names list and line.
+        """
+        try:
+            return super().prepare_data(idx)
+        except UserError as error:
+            line = super().get_data_info(idx)["line"]
+            raise type(error)(f"{self.ann_file}, line {line}: {error}") from error
 
     def begin_epoch(self, epoch: int, seed: int | None = None) -> None:
         """Say which epoch the next samples are for.

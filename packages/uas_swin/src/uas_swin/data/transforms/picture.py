@@ -210,7 +210,7 @@ def _cut(results: Results, box: pixels.Box) -> Results:
 
 def _pair(value: Any, where: str) -> tuple[int, int]:
     """Width and height from one number or two."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = (value, value) if isinstance(value, (int, float)) else tuple(value)
     if len(pair) != 2 or not all(isinstance(part, int) and part > 0 for part in pair):
         raise UserError(f"{where}={value}: one whole number, or width and height")
     return pair[0], pair[1]

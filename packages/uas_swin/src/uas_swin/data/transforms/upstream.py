@@ -54,8 +54,8 @@ def pipeline_from_upstream(
         elif name in _RENAMED:
             out.append({"type": _RENAMED[name], **arguments})
         elif name in _ABSORBED:
-            if not any(done["type"] == "PackActionInputs" for done in out):
-                out.append({"type": "PackActionInputs"})
+            if not any(done["type"] == "mmaction.PackActionInputs" for done in out):
+                out.append({"type": "mmaction.PackActionInputs"})
         else:
             raise UserError(
                 f"{name}: no such step here; steps of mmaction2 can be put into the new pipeline "
