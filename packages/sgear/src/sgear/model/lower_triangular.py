@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-FUSED_FROM = 256
-"""Tokens from which the fused way is faster (measured: 1.7 to 2.5 times at 577, 0.8 at 197)."""
+FUSED_FROM = 400
+"""Tokens from which the fused way pays (forward 1.2 to 2.5 times as fast at 577, 0.8 at 197)."""
 
 _PADDING = 8  # features; fused kernels want multiples of 8
 
@@ -34,7 +34,9 @@ def lower_triangular_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """As it is written: all M x M logits at once."""
-    return (_scaled(q) @ k.mT).tril().softmax(-1) @ v
+    flat_q, flat_k, flat_v = (x.flatten(0, -3) for x in (q, k, v))  # products of 5-D cost copies
+    weights = (_scaled(flat_q) @ flat_k.mT).tril().softmax(-1)
+    return (weights @ flat_v).view(q.shape)
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from behaviorzoo.errors import UserError
 from sgear.model.config import FuturePredictorConfig
 
+FUSED = {"gelu_new": "gelu_pytorch_tanh"}
 _LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 
 
@@ -158,7 +159,8 @@ def gpt2(config: FuturePredictorConfig) -> nn.Module:
             n_layer=config.n_layer,
             n_head=config.n_head,
             n_inner=config.n_inner,
-            activation_function=config.activation_function,
+            # The same function, as one kernel instead of eight tensors kept for the gradient.
+            activation_function=FUSED.get(config.activation_function, config.activation_function),
             attn_pdrop=config.attn_pdrop,
             embd_pdrop=config.embd_pdrop,
             resid_pdrop=config.resid_pdrop,
