@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import multiprocessing
 import pickle
@@ -297,6 +298,25 @@ def test_a_reader_works_in_child_processes(clip, method):
     assert mean == pytest.approx(float(truth[[5, 40]].mean()))
     np.testing.assert_array_equal(reader.frames([59]), before)
     assert default_threads() == 0
+
+
+def test_a_forked_child_may_drop_a_reader_of_its_parent(clip):
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("no fork here")
+    readers = [VideoReader(clip[0], threads=2)]
+    readers[0].frames([30])
+    gc.collect()  # what other tests left behind is none of the child's business
+
+    def drop() -> None:
+        readers.clear()
+        gc.collect()
+
+    child = multiprocessing.get_context("fork").Process(target=drop)
+    child.start()
+    child.join(20)
+    alive = child.is_alive()
+    child.kill()
+    assert not alive
 
 
 def test_a_closed_reader_opens_again(clip):

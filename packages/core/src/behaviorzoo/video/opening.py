@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +20,11 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
+_OPEN: weakref.WeakSet[OpenVideo] = weakref.WeakSet()
+_INHERITED: list[OpenVideo] = []
 
-@dataclass
+
+@dataclass(eq=False)
 class OpenVideo:
     """An open container and the stream of its moving picture."""
 
@@ -74,7 +80,21 @@ def open_video(path: Path, threads: int | None = None) -> OpenVideo:
     count = default_threads() if threads is None else threads
     stream.codec_context.thread_count = count
     stream.codec_context.thread_type = "SLICE" if count == 1 else "AUTO"
-    return OpenVideo(container, stream)
+    _keep_in_children()
+    video = OpenVideo(container, stream)
+    _OPEN.add(video)
+    return video
+
+
+@cache
+def _keep_in_children() -> None:
+    """From now on, forked children never free what is open in their parent.
+
+    The threads of a decoder stay behind in the parent; whoever frees the decoder in the child waits
+    for them for ever.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: _INHERITED.extend(_OPEN))
 
 
 def with_data(video: OpenVideo) -> Iterator[Packet]:

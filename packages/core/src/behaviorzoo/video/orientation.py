@@ -66,22 +66,22 @@ def to_rgb(frame: VideoFrame, short_side: int | None = None) -> NDArray[np.uint8
     Returns:
         uint8 (H, W, 3).
     """
-    size: dict[str, Any] = {}
+    size: dict[str, int] = {}
     if short_side is not None:
         size["height"], size["width"] = scaled(frame.height, frame.width, short_side)
-    return Orientation.of(frame).apply(_converted(frame, size))
+    return Orientation.of(frame).apply(converted(frame, "rgb24", **size).to_ndarray())
 
 
-def _converted(frame: VideoFrame, size: dict[str, Any]) -> Any:
-    """RGB pixels, in one thread.
+def converted(frame: VideoFrame, pixels: str, **size: int) -> VideoFrame:
+    """A frame in another pixel format (and size), converted in one thread.
 
     PyAV 17 gives every frame a converter with threads of its own. A forked child (the worker of a
     data loader) that frees such a frame of its parent waits for these threads for ever.
     """
     try:
-        return frame.to_ndarray(format="rgb24", threads=1, **size)
+        return frame.reformat(format=pixels, threads=1, **size)
     except TypeError:  # before PyAV 17 there are no threads to choose
-        return frame.to_ndarray(format="rgb24", **size)
+        return frame.reformat(format=pixels, **size)
 
 
 def scaled(height: int, width: int, short_side: int) -> tuple[int, int]:

@@ -23,9 +23,6 @@ from behaviorzoo.video.orientation import scaled, to_rgb
 Frames = NDArray[np.uint8]
 """uint8 (N, H, W, 3), RGB, upright."""
 
-# A forked child must neither use nor free a decoder whose threads stayed behind in its parent.
-_INHERITED: list[Decoder] = []
-
 
 class VideoReader:
     """A video that stays open while several things are read from it.
@@ -181,9 +178,8 @@ class VideoReader:
             self._bear(cut_off(self.path, index))
 
     def _own(self) -> Decoder:
-        """The decoder of this process."""
+        """The decoder of this process: a forked child must not share a file with its parent."""
         if self._process != os.getpid():
-            _INHERITED.append(self._decoder)
             self._decoder = Decoder(self.path, self.threads)
             self._process = os.getpid()
         return self._decoder

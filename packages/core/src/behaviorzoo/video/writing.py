@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from behaviorzoo.errors import UserError, require
 from behaviorzoo.files import atomic_path
+from behaviorzoo.video.orientation import converted
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
@@ -67,7 +68,7 @@ def write_video(
         for image in chain([first], frames):
             _size(path, image, (height, width))
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(picture))
+            container.mux(stream.encode(converted(picture, "yuv420p")))
         container.mux(stream.encode(None))
     return path
 
