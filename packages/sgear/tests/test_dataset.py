@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from behaviorzoo.errors import UserError
+from behaviorzoo.synthetic_video_kitchen import write_kitchen
 from behaviorzoo.video.writing import write_video
 from sgear.data import BrokenClip, build_dataset, collate, concatenate
 from sgear.data.config import (
@@ -292,3 +293,37 @@ def test_labels_that_the_annotations_lack(folder, tmp_path):
     config = settings(folder, annotation_path=[str(tmp_path / "own.csv")])
     with pytest.raises(UserError, match="label_type=verb, but the annotations have no verb"):
         build_dataset(config, CLIPS, training=True)
+
+
+# -- the format of EPIC-Kitchens ------------------------------------------------------------------
+
+
+def test_a_generated_kitchen_by_either_list(tmp_path):
+    """Official annotations and RULSTM's lists describe the same clips."""
+    kitchen = write_kitchen(tmp_path, 2, participants=2, actions_per_video=5, size=48, seed=1)
+    lists = {"official": kitchen.annotations / "EPIC_100_train.csv"}
+    lists["rulstm"] = kitchen.rulstm / "training.csv"
+    parts = {
+        name: build_dataset(
+            DatasetConfig(
+                root=[str(tmp_path / "elsewhere"), str(kitchen.videos)],
+                annotation_path=[str(path)],
+                annotation_dir=str(kitchen.annotations),
+                action_labels_fpath=str(kitchen.rulstm / "actions.csv"),
+                sample_strategy="last_clip",
+                conv_to_anticipate_fn=AnticipationConfig(0.5, 3.0),
+            ),
+            dataclasses.replace(CLIPS, frame_rate=2.0, scale_h=48, scale_w=48, crop_size=40),
+            training=False,
+        )
+        for name, path in lists.items()
+    }
+    batches = [collate([part[i] for i in range(len(part))]) for part in parts.values()]
+    official, rulstm = batches
+    assert len(official["idx"]) >= 4
+    assert official["broken"] == rulstm["broken"] == []
+    assert torch.equal(official["target"]["action"], rulstm["target"]["action"])
+    assert (official["target"]["action"] >= 0).all()
+    # half a second before an action the one before it may be seen, the action itself not
+    past = official["past_target"]["action"][..., 0]
+    assert (past[1:] == official["target"]["action"][:-1, None]).any(dim=1).all()

@@ -44,7 +44,8 @@ def read_case(folder: Path) -> tuple[dict[str, Any], Any]:
 
 # -- anticipation ---------------------------------------------------------------------------------
 
-CLIP_KEYS = {"tau_a", "tau_o", "n", "R", "strategy", "sub", "stride", "drop_style", "ratios"}
+CLIP_KEYS = {"tau_a", "tau_o", "n", "R", "strategy", "sub", "stride", "drop_style", "tubelets"}
+CLIP_KEYS |= {"future_clip_ratios", "read_type", "is_train"}
 
 
 def stored_features(store: dict[str, Any], last_stop: dict[str, float]) -> dict[str, np.ndarray]:
@@ -91,6 +92,7 @@ def test_anticipation(folder, tmp_path):
             )
             seen.add(f"map_{kind}_action")
         seen |= _check_table(dataset, name, expected)
+        torch.manual_seed(case["seed"])
         seen |= _check_items(dataset, name, expected)
     assert seen == set(expected.files)
 
@@ -100,7 +102,7 @@ def _dataset(folder: Path, tmp_path: Path, config: dict[str, Any]):
         tau_a=config["tau_a"],
         tau_o=config["tau_o"],
         drop_style=config.get("drop_style", "correct"),
-        future_clip_ratios=config.get("ratios", [1.0]),
+        future_clip_ratios=list(config.get("future_clip_ratios", [1.0])),
     )
     window = config.get("sub", 1)
     return build_dataset(
@@ -110,7 +112,15 @@ def _dataset(folder: Path, tmp_path: Path, config: dict[str, Any]):
             action_labels_fpath=str(folder / "actions.csv"),
             sample_strategy=config["strategy"],
             conv_to_anticipate_fn=anticipation,
-            reader_fn=[ReaderConfig(kind="lmdb", path=[str(tmp_path / "features")])],
+            reader_fn=[
+                ReaderConfig(
+                    kind="lmdb",
+                    path=[str(tmp_path / "features")],
+                    read_type=config.get("read_type", "normal"),
+                )
+            ],
+            tubelets=config.get("tubelets", 1),
+            is_train=config.get("is_train", False),
         ),
         DataConfig(
             num_frames=config["n"],
