@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -284,10 +285,10 @@ def test_a_reader_works_in_child_processes(clip, method):
     before = reader.frames([59])  # the file is open and its decoder has threads
     context = multiprocessing.get_context(method)
     if method == "fork":
-        queue = context.SimpleQueue()
+        queue = context.Queue()
         child = context.Process(target=_mean, args=(reader, queue))
         child.start()
-        mean, threads = queue.get()
+        mean, threads = queue.get(timeout=30)
         child.join()
         assert threads == 1
         assert child.exitcode == 0
@@ -317,6 +318,21 @@ def test_a_forked_child_may_drop_a_reader_of_its_parent(clip):
     alive = child.is_alive()
     child.kill()
     assert not alive
+
+
+def test_a_forgotten_reader_is_closed_at_once(clip):
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/task"))
+        reader = VideoReader(clip[0], threads=4)
+        next(reader.stream(4))
+        del reader
+        assert len(os.listdir("/proc/self/task")) == before
+    except FileNotFoundError:
+        pytest.skip("threads are counted on Linux only")
+    finally:
+        gc.enable()
 
 
 def test_a_closed_reader_opens_again(clip):

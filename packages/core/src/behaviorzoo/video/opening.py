@@ -26,10 +26,16 @@ _INHERITED: list[OpenVideo] = []
 
 @dataclass(eq=False)
 class OpenVideo:
-    """An open container and the stream of its moving picture."""
+    """An open container and the stream of its moving picture; closed when nobody holds it."""
 
     container: InputContainer
     stream: VideoStream
+
+    def __post_init__(self) -> None:
+        # Container and stream hold each other: left alone, file and threads would stay until the
+        # next garbage collection, which may be that of a forked child.
+        weakref.finalize(self, self.container.close).atexit = False
+        _OPEN.add(self)
 
     def close(self) -> None:
         """Give file and decoder back."""
@@ -81,9 +87,7 @@ def open_video(path: Path, threads: int | None = None) -> OpenVideo:
     stream.codec_context.thread_count = count
     stream.codec_context.thread_type = "SLICE" if count == 1 else "AUTO"
     _keep_in_children()
-    video = OpenVideo(container, stream)
-    _OPEN.add(video)
-    return video
+    return OpenVideo(container, stream)
 
 
 @cache
