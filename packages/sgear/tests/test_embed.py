@@ -14,14 +14,16 @@ import torch
 from behaviorzoo.embeddings import open_embeddings
 from behaviorzoo.errors import UserError
 from behaviorzoo.labels import dense_labels, read_labels
+from sgear.cli import main
 from sgear.data.config import AnticipationConfig, DataConfig, DatasetConfig
 from sgear.data.readers.hdf5_features import write_hdf5
 from sgear.data.readers.opening import open_reader
 from sgear.embed import recording_names
 from sgear.embed_command import command
+from sgear.evaluation_set import read_evaluation_set
 from sgear.moments import duration, find_videos, labels_at_moments, moments_dataset
 from sgear.prototypes.command import command as prototypes
-from sgear.prototypes.files import read_vectors
+from sgear.prototypes.files import read_stored, read_vectors
 from sgear.prototypes.from_run import collect, first_of_each
 from sgear.trained_run import open_run
 
@@ -196,6 +198,25 @@ def test_visual_prototypes_of_a_run(run, trained, tmp_path, capsys):
     assert found.about["counts"] == counts.tolist()
     assert found.about["set"] == "dataset_train"
     np.testing.assert_allclose(found.vectors, sums / counts[:, None], rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_stores_what_prototypes_and_pages_need(run, tmp_path, capsys):
+    words = ["test", str(run), "eval.eval_fn.store_embeddings=true", "--out", str(tmp_path / "t")]
+    assert main(words) == 0
+    stored = tmp_path / "t" / "embeddings.pth"
+    table = read_stored(stored)
+    items = read_evaluation_set(tmp_path / "t" / "results")
+    counts = np.bincount(items.labels("action"), minlength=5)
+    assert [len(rows) for rows in table.values()] == np.minimum(counts, 20).tolist()
+    code = main(["prototypes", "visual", "--stored", str(stored), "--out", str(tmp_path)])
+    assert code == (0 if counts.all() else 2)  # without language encodings to stand in
+    assert main(["fuse", f"{tmp_path / 't'}:2.5", f"{run}:0.5", "--out", str(tmp_path / "f")]) == 0
+    assert main(["report", str(tmp_path / "f"), "--out", str(tmp_path / "f.html")]) == 0
+    assert main(["report", str(run), "--out", str(tmp_path / "run.html")]) == 0
+    assert "Anticipations" in (tmp_path / "run.html").read_text()
+    capsys.readouterr()
+    assert main(["fuse", str(tmp_path / "nowhere")]) == 2
+    assert "no such run, experiment or file of scores" in capsys.readouterr().err
 
 
 def test_classes_without_a_clip_get_the_language_encoding_of_the_run(run, small, tmp_path, capsys):

@@ -172,6 +172,18 @@ def test_tail_and_unseen_by_the_lists_of_the_annotations(tmp_path):
     assert not found.notes
 
 
+def test_subsets_of_the_real_validation_set(real_data_dir):
+    folder = real_data_dir / "epic100_annotations"
+    if not (folder / "EPIC_100_validation.csv").exists():
+        pytest.skip("no annotations of EPIC-100")
+    table = pd.read_csv(folder / "EPIC_100_validation.csv")
+    found = epic100_subsets(table, folder)
+    counts = {key: int(mask.sum()) for key, mask in found.masks.items()}
+    # 1,065 unseen segments is the published figure.
+    assert {counts["unseen", space] for space in ("verb", "noun", "action")} == {1065}
+    assert counts["tail", "action"] > max(counts["tail", "verb"], counts["tail", "noun"]) > 1000
+
+
 def test_lists_that_are_absent_are_said(tmp_path):
     items = items_with(0.2, tmp_path)
     (tmp_path / "validation_tail_verbs_ids.csv").write_text("nobody\n")
