@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from behaviorzoo.errors import UserError
 from sgear.evaluate import evaluate_scores
 from sgear.evaluation_set import EvaluationSet
-from sgear.fuse_command import command, fusion
+from sgear.fuse_command import command
+from sgear.fused_run import fusion
 from sgear.fusion import GRID, ScoredRun, aligned, fuse, search_in_folds, search_weights
 from sgear.fusion_inputs import locate, parse_source, read_runs
 from sgear.marginalise import mapping_matrix

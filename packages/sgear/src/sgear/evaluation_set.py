@@ -7,7 +7,6 @@ shown without the annotations and without the data set being built again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,13 +214,3 @@ def _text(value: Any) -> str:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value)
-
-
-def table_of(values: Mapping[str, Any]) -> pd.DataFrame:
-    """A table of items from columns, for those who have their own.
-
-    Example:
-        >>> table_of({"uid": [1], "action_class": [4]})["action_class"].tolist()
-        [4]
-    """
-    return pd.DataFrame(dict(values))

@@ -22,9 +22,10 @@ from behaviorzoo.report.page import Report
 from sgear.anticipation_pictures import examples_html, validation_curves, video_timeline
 from sgear.evaluate import COLUMNS, Evaluation, evaluate_scores, mean_over_folds
 from sgear.evaluation_set import EvaluationSet
+from sgear.fused_run import FUSION
 from sgear.fusion import ScoredRun, aligned
 
-METRICS, FUSION = "metrics.csv", "fusion.json"
+METRICS = "metrics.csv"
 SETTINGS = (".hydra/config.yaml", "config.yaml")
 CONFUSED = 14
 """Classes that a confusion matrix shows; all others are one."""

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from behaviorzoo import commands
 from behaviorzoo.errors import UserError, require
-from sgear.fuse_command import add_run_options, read_run_options
-from sgear.fusion_inputs import locate, parse_source
+from sgear.run_options import add_run_options, read_run_options
 
 ABOUT = """\
 Write one self-contained HTML page on a run: figures, training curves, confusions of the frequent
@@ -40,6 +39,7 @@ def command(words: list[str]) -> None:
     given = parser.parse_intermixed_args(words)
     require("matplotlib", "plots", "a report")
 
+    from sgear.fusion_inputs import locate, parse_source
     from sgear.report import build_report, reported
 
     sources = [parse_source(word) for word in given.runs]

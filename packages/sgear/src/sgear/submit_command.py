@@ -6,11 +6,13 @@ from pathlib import Path
 
 from behaviorzoo import commands
 from behaviorzoo.errors import UserError
-from sgear.ek_metrics import EPIC55
-from sgear.fuse_command import add_run_options, read_run_options
-from sgear.fusion import aligned, fuse
-from sgear.fusion_inputs import locate, parse_source
-from sgear.submission import FILES, SUPERVISION, file_name, submission, write_submission
+from sgear.run_options import add_run_options, read_run_options
+
+SUPERVISION = {
+    "sls_pt": "level of pre-training",
+    "sls_tl": "level of labels",
+    "sls_td": "level of data",
+}
 
 ABOUT = """\
 Write the challenge files of EPIC-Kitchens: json, and submit.zip with them.
@@ -36,20 +38,21 @@ def command(words: list[str]) -> None:
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN[:WEIGHT]", help="runs, fused if there are several")
     add("--normalise", type=float, metavar="P", help="divide every score vector by its P-norm")
-    for name, value in SUPERVISION.items():
-        add(
-            f"--{name.replace('_', '-')}",
-            type=int,
-            default=value,
-            help=f"EPIC-100 (default {value})",
-        )
+    for name, meaning in SUPERVISION.items():
+        add(f"--{name.replace('_', '-')}", type=int, metavar="N", help=f"EPIC-100: {meaning}")
     add_run_options(parser)
     add("--out", type=Path, metavar="DIR", help="folder for the files")
     given = parser.parse_intermixed_args(words)
 
+    from sgear.ek_metrics import EPIC55
+    from sgear.fusion import aligned, fuse
+    from sgear.fusion_inputs import locate, parse_source
+    from sgear.submission import FILES, file_name, submission, write_submission
+
     sources = [parse_source(word) for word in given.runs]
     weights = [1.0 if source.weight is None else source.weight for source in sources]
-    supervision = {name: getattr(given, name) for name in SUPERVISION}
+    levels = {name: getattr(given, name) for name in SUPERVISION}
+    supervision = {name: level for name, level in levels.items() if level is not None}
     suffixes = [given.suffix]
     contents = {}
     version = 0.0
@@ -82,6 +85,8 @@ def command(words: list[str]) -> None:
 
 def _is_there(path: Path, outputs: Path) -> bool:
     """Whether there are results of the unseen kitchens, too."""
+    from sgear.fusion_inputs import locate
+
     try:
         locate(path, outputs, "_s2")
     except UserError:

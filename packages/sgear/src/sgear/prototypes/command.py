@@ -6,6 +6,7 @@ from pathlib import Path
 
 from behaviorzoo import commands
 from behaviorzoo.errors import UserError, suggest
+from sgear.prototypes import DEFAULT_MODEL
 
 KINDS = ("language", "visual")
 DATASETS = ("epic100", "epic55", "egtea", "50salads")
@@ -48,8 +49,6 @@ def _language(words: list[str]) -> None:
         "sgear prototypes language --dataset epic100 --label-file actions.csv\n"
         "sgear prototypes language --dataset 50salads --label-file mapping.txt --model ./minilm",
     )
-    from sgear.prototypes.language import DEFAULT_MODEL
-
     add = parser.add_argument
     add("--dataset", required=True, metavar="NAME", help=", ".join(DATASETS))
     add("--label-file", required=True, type=Path, metavar="FILE", help="actions.csv, mapping.txt")

@@ -18,11 +18,9 @@ import numpy as np
 from torch import Tensor
 
 from behaviorzoo.errors import UserError
+from sgear.prototypes import DEFAULT_MODEL
 from sgear.prototypes.files import ClassVectors, write_similarities, write_vectors
 from sgear.prototypes.prompts import Prompt, read_prompts
-
-DEFAULT_MODEL = "all-mpnet-base-v2"
-"""What the authors' script encodes with (768 features, unit norm)."""
 
 COSINE_EPS = 1e-8
 
