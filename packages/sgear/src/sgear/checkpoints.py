@@ -21,7 +21,7 @@ from behaviorzoo.weights import load_torch_file, strict_load
 from sgear.initial_weights import LoadReport, load_init, load_pretrained_blocks
 from sgear.model.author_options import read_model
 from sgear.model.config import Compat, ModelConfig, check_compat
-from sgear.model.inferred_options import infer_classes, infer_options, mappings_of
+from sgear.model.inferred_options import CLS_MAP, infer_classes, infer_options, mappings_of
 from sgear.model.sgear import SGear
 from sgear.weight_names import our_names, weights_in
 
@@ -83,8 +83,25 @@ class SGearCheckpoint:
                 mappings_of(self.state),
                 compat=self.compat,
             )
-        strict_load(network, self.state, str(self.path))
+        self.load_into(network)
         return network.eval()
+
+    def load_into(self, network: SGear) -> None:
+        """Put the weights into a network that is there already.
+
+        Class mappings are not learned: the network may have ones that the file lacks, and the
+        other way round.
+
+        Args:
+            network: Not wrapped.
+
+        Raises:
+            UserError: Missing, unexpected and misshapen weights, all in one line.
+        """
+        own = network.state_dict()
+        mappings = {name: value for name, value in own.items() if CLS_MAP.fullmatch(name)}
+        state = {n: t for n, t in self.state.items() if n in own or not CLS_MAP.fullmatch(n)}
+        strict_load(network, mappings | state, str(self.path))
 
     def _n_prototypes(self) -> int:
         if "vis_prototypes" in self.state:
