@@ -116,7 +116,7 @@ def test_no_list_and_no_text(tmp_path):
 PATHS = st.text("abc .#_-/é", min_size=1, max_size=20).map(str.strip).filter(bool)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(st.tuples(PATHS, st.sets(st.integers(0, 6), min_size=1), st.booleans()), min_size=1),
     st.sampled_from([".txt", ".csv", ".tsv"]),

@@ -51,7 +51,7 @@ def slow_mean_class_accuracy(predicted, labels, only_true):
     return np.mean(shares)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(predictions())
 def test_average_precision_is_that_of_the_slow_loop_and_of_scikit_learn(data):
     scores, _, truth = data
@@ -64,7 +64,7 @@ def test_average_precision_is_that_of_the_slow_loop_and_of_scikit_learn(data):
             assert each[column] == pytest.approx(theirs, abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(predictions())
 def test_the_area_of_the_curve_is_the_average_precision(data):
     scores, _, truth = data
@@ -80,7 +80,7 @@ def test_the_area_of_the_curve_is_the_average_precision(data):
         assert area == pytest.approx(ours, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(predictions(), st.integers(1, 8))
 def test_top_k_without_ties_counts_larger_scores(data, k):
     scores, labels, truth = data
@@ -99,7 +99,7 @@ def test_top_k_without_ties_counts_larger_scores(data, k):
             assert ours == pytest.approx(np.mean(any_true))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(predictions(), st.integers(1, 4))
 def test_corrected_top_k_takes_the_smallest_ids_of_equal_scores(data, k):
     scores, labels, _ = data
@@ -111,7 +111,7 @@ def test_corrected_top_k_takes_the_smallest_ids_of_equal_scores(data, k):
     assert metrics.top_k_accuracy(scores, labels, 1, "corrected") == micro
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(predictions())
 def test_mean_class_accuracy(data):
     scores, labels, _ = data
@@ -139,7 +139,7 @@ def test_the_confusion_matrix_has_the_ids_that_occur():
     assert confusion.counts.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(predictions())
 def test_mmit_is_the_mean_over_samples(data):
     scores, _, truth = data
@@ -153,7 +153,7 @@ def test_mmit_is_the_mean_over_samples(data):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(predictions(), st.integers(1, 3))
 def test_macro_top_k_is_the_mean_over_classes_with_samples(data, k):
     scores, labels, _ = data

@@ -91,7 +91,7 @@ def test_steps_are_those_of_mmaction2(name, size):
                 np.testing.assert_array_equal(mine[key], theirs[key], err_msg=key)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(2, 700), st.integers(2, 700), st.integers(1, 400))
 def test_the_short_side_is_as_asked_and_the_ratio_is_kept(width, height, side):
     new_width, new_height = pixels.resized_size(width, height, (-1, side))
@@ -99,7 +99,7 @@ def test_the_short_side_is_as_asked_and_the_ratio_is_kept(width, height, side):
     assert abs(max(new_width, new_height) - side * max(width, height) / min(width, height)) <= 0.51
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 10**6))
 def test_a_random_box_lies_in_the_frame(width, height, seed):
     left, top, right, bottom = pixels.random_resized_box(width, height, Draws.seeded(seed))

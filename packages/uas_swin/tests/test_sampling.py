@@ -41,14 +41,14 @@ def slow_test_frames(n_frames, clip_len, frame_interval, num_clips, out_of_bound
     return clips
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(**LENGTHS)
 def test_testing_clips_lie_in_the_middles(n_frames, **config):
     frames = sample_frames(n_frames, SamplingConfig(test_mode=True, **config), rng())
     assert frames.tolist() == slow_test_frames(n_frames, **config)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 99), **LENGTHS)
 def test_training_clips_are_those_of_mmaction2(n_frames, seed, **config):
     from mmaction.datasets.transforms import SampleFrames
@@ -60,7 +60,7 @@ def test_training_clips_are_those_of_mmaction2(n_frames, seed, **config):
     assert frames.reshape(-1).tolist() == theirs["frame_inds"].tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(twice_sample=st.booleans(), **LENGTHS)
 def test_the_rule_of_today_is_that_of_mmaction2(n_frames, twice_sample, **config):
     from mmaction.datasets.transforms import SampleFrames

@@ -35,13 +35,11 @@ def check_file(path: str, level: str = "decode") -> Finding:
 
     Args:
         path: The file.
-        level: One of :data:`LEVELS`.
+        level: One of :data:`LEVELS` but ``none``.
 
     Returns:
         What was found; a broken video is no error here.
     """
-    if level == "none":
-        return Finding(path)
     if not os.path.isfile(path):
         return Finding(path, 0, "no such file")
     if level == "exists":
@@ -81,6 +79,8 @@ def check_files(
     """
     check_level(level)
     files = list(dict.fromkeys(paths))
+    if level == "none":
+        return {path: Finding(path) for path in files}
     workers = workers or (os.cpu_count() or 1) * (8 if level == "exists" else 1)
     findings: dict[str, Finding] = {}
     with ThreadPoolExecutor(workers) as pool:

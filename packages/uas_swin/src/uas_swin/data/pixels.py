@@ -203,9 +203,15 @@ def to_views(
         (V, 3, T, h, w), V = n_crops * K; the view of a crop and a clip is number crop * K + clip.
     """
     h, w, channels = frames.shape[1:]
-    crops = frames.reshape(n_crops, -1, h, w, channels)
-    if order is not None:
-        crops = crops[:, order]
-    # [crops, K*T, h, w, 3] -> [crops*K, T, h, w, 3] -> [crops*K, 3, T, h, w]
-    views = crops.reshape(-1, clip_len, h, w, channels).transpose(0, 4, 1, 2, 3)
-    return np.ascontiguousarray(views)
+    # Channels first while every frame is there once (OpenCV parts channels ten times as fast as a
+    # transposed copy), then whole planes to their places.
+    planes = np.empty((n_crops, channels, len(frames) // n_crops, h, w), dtype=frames.dtype)
+    for number, frame in enumerate(frames):
+        crop_number, place = divmod(number, planes.shape[2])
+        cv2.split(np.ascontiguousarray(frame), list(planes[crop_number, :, place]))
+    order = np.arange(planes.shape[2]) if order is None else order
+    views = np.empty((n_crops, len(order) // clip_len, channels, clip_len, h, w), frames.dtype)
+    for number, place in enumerate(order.tolist()):
+        clip, t = divmod(number, clip_len)
+        views[:, clip, :, t] = planes[:, :, place]
+    return views.reshape(-1, channels, clip_len, h, w)

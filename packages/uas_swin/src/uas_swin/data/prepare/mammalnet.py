@@ -120,12 +120,15 @@ def _pairs(
     rows = _rows(existing_file(path, "annotation table"))
     header = [field.lower() for field in rows[0][1]] if rows else []
     named = any(field in (*VIDEO_COLUMNS, *BEHAVIOUR_COLUMNS) for field in header)
-    named = named or any(str(column).lower() in header for column in (video, behaviour))
-    if not named and any(isinstance(column, str) for column in (video, behaviour)):
+    words = [column for column in (video, behaviour) if isinstance(column, str)]
+    named = named or any(word.lower() in header for word in words)
+    if words and not named:
         raise UserError(f"{path}: has no line of column names; give columns by number, from 0")
-    first = _column(video, header if named else None, VIDEO_COLUMNS, path, 0)
+    first = _column("video", video, header if named else None, VIDEO_COLUMNS, path, 0)
     second_default = 1 if len(header) == 2 else None
-    second = _column(behaviour, header if named else None, BEHAVIOUR_COLUMNS, path, second_default)
+    second = _column(
+        "behaviour", behaviour, header if named else None, BEHAVIOUR_COLUMNS, path, second_default
+    )
     pairs = []
     for line, fields in rows[1 if named else 0 :]:
         if len(fields) <= max(first, second):
@@ -151,6 +154,7 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _column(
+    what: str,
     given: str | int | None,
     header: Sequence[str] | None,
     usual: Sequence[str],
@@ -169,8 +173,8 @@ def _column(
             return found[0]
     if default is None or header is not None:
         raise UserError(
-            f"{path}: which column is {usual[-1]!r} is unclear; name it (video_column, "
-            f"behaviour_column) or give its number from 0"
+            f"{path}: which column holds the {what} is unclear; name it ({what}_column) or "
+            "give its number from 0"
         )
     return default
 

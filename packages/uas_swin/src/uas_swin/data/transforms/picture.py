@@ -213,4 +213,4 @@ def _pair(value: Any, where: str) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, (int, float)) else tuple(value)
     if len(pair) != 2 or not all(isinstance(part, int) and part > 0 for part in pair):
         raise UserError(f"{where}={value}: one whole number, or width and height")
-    return pair[0], pair[1]
+    return int(pair[0]), int(pair[1])
