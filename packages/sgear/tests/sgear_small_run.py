@@ -58,9 +58,7 @@ def words(folder: Path, *more: str) -> list[str]:
     return [
         "dataset@dataset_train=own/anticipation_train",
         "dataset@dataset_eval=own/anticipation_val",
-        "dataset.own.common.kind=table",
         f"dataset.own.common.folder={folder}",
-        "dataset.own.common.action_labels_fpath=null",
         f"dataset.own.common.reader_fn={{kind: npy, path: {folder}/features}}",
         "dataset.own.common.conv_to_anticipate_fn.tau_a=0.5",
         "dataset.own.common.conv_to_anticipate_fn.tau_o=2",
