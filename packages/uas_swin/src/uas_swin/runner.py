@@ -1,0 +1,108 @@
+"""mmengine's runner with strict weights, processes without GPUs, and runs that resume exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.registry import HOOKS, RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from behaviorzoo.errors import UserError
+from behaviorzoo.launch import tell
+
+
+@RUNNERS.register_module()
+class UasRunner(Runner):
+    """mmengine's runner; two things differ.
+
+    Weights are loaded strictly (:func:`uas_swin.checkpoints.load_weights`), where mmengine's only
+    warns of what does not fit. And several processes train together on the CPU too.
+    """
+
+    def load_or_resume(self) -> None:
+        """Load the weights of ``load_from``, or go on from a checkpoint."""
+        source = self._load_from
+        if self._has_loaded or self._resume or source is None:
+            super().load_or_resume()
+            return
+        from uas_swin.checkpoints import load_weights
+        from uas_swin.heads import read_weights
+
+        model: Any = self.model
+        network = model.module if is_model_wrapper(model) else model
+        for note in load_weights(network, read_weights(source)):
+            tell(f"note: {note}")
+        self._has_loaded = True
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = "cpu",
+        strict: bool = True,
+        revise_keys: Iterable[Any] = ((r"^module.", ""),),
+    ) -> Any:
+        """Load a checkpoint to go on from; every weight must fit.
+
+        Raises:
+            UserError: It was trained with another network, or is no checkpoint of a training.
+        """
+        try:
+            content = super().load_checkpoint(filename, map_location, strict, list(revise_keys))
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()
+            raise UserError(
+                f"{filename}: cannot go on from it, the network differs ({first[-1].strip()}); "
+                "resume with the configuration that it was trained with"
+            ) from error
+        if "optimizer" not in content or "epoch" not in content.get("meta", {}):
+            raise UserError(
+                f"{filename}: holds weights, but no state of a training; start a new one from it "
+                "with --cfg-options load_from=FILE"
+            )
+        return content
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Let several processes share the gradients; also where there is no GPU."""
+        if not self.distributed or torch.cuda.is_available() or is_model_wrapper(model):
+            return super().wrap_model(model_wrapper_cfg, model)
+        unused = bool(self.cfg.get("find_unused_parameters", False))
+        return MMDistributedDataParallel(
+            module=model, broadcast_buffers=False, find_unused_parameters=unused
+        )
+
+
+@HOOKS.register_module()
+class SeedEpochs(Hook):
+    """Begins every epoch with random numbers that follow from seed, epoch and process.
+
+    Dropout and stochastic depth then go on in a resumed run as if it had not stopped.
+    """
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed torch."""
+        words = np.random.SeedSequence([runner.seed or 0, runner.epoch, get_rank()])
+        torch.manual_seed(int(words.generate_state(1)[0]))
+
+
+def newest_checkpoint(work_dir: str | Path) -> Path:
+    """The checkpoint that a run wrote last.
+
+    Raises:
+        UserError: There is none.
+    """
+    work_dir = Path(work_dir)
+    note = work_dir / "last_checkpoint"
+    if note.is_file():
+        path = Path(note.read_text(encoding="utf-8").strip())
+        for candidate in (path, work_dir / path.name):  # a folder may have been moved
+            if candidate.is_file():
+                return candidate
+    raise UserError(f"{work_dir}: no checkpoint to resume from; leave out --resume to begin")
