@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from behaviorzoo.errors import UserError
 from sgear.config import Config
 from sgear.data.dataset import ActionDataset
 from sgear.data.opening import JoinedDatasets, build_dataset, concatenate
+from sgear.mixup import Mixup
 from sgear.model import SGear
 from sgear.prototypes.files import find_file, read_similarities, read_vectors
 
@@ -158,6 +159,24 @@ def language_similarities(config: Config, data: TrainSet) -> Tensor | None:
             f"Or train without: train.train_one_epoch_fn.loss_wts.{needed[0]}=0"
         )
     return read_similarities(path, data.num_classes[data.label_types[0]])
+
+
+def loss_weights(config: Config) -> dict[str, float]:
+    """Name of a loss -> weight."""
+    weights = asdict(config.settings.train.train_one_epoch_fn.loss_wts)
+    if config.settings.train_eval_op.cls_loss_acc_fn.get("_target_", "").endswith("NoLossAccuracy"):
+        weights |= {name: 0.0 for name in weights if "cls_" in name}
+    return weights
+
+
+def mixup_of(config: Config, data: DataSets) -> Mixup | None:
+    """What mixes the batches of a training, None where nothing does."""
+    train = config.settings.train
+    if not train.use_mixup:
+        return None
+    return Mixup(
+        data.main.num_classes, train.mixup_alpha, train.label_smoothing, config.settings.compat
+    )
 
 
 def _first_path(config: Config, name: str) -> tuple[str, str | None]:

@@ -6,16 +6,23 @@ those that the original's TXT files add with ``+``; old names (``mod_attn``, ``f
 
 What ``compat`` switches (``upstream`` is the default):
 
-=====================================  ==============================  ===========================
-what                                   upstream                        corrected
-=====================================  ==============================  ===========================
-tokens that prototype attention        of other clips of the batch,    of the clip itself
-takes                                  mixed, as weights were trained
-semantic loss and regulariser of a     similarities of class 1, last   the clip counts nothing
-clip without label                     class as prototype
-times of 50 Salads segments            half precision (0.25 s steps    double precision
-                                       above 256 s)
-=====================================  ==============================  ===========================
+==================================  ==============================  ==============================
+what                                upstream                        corrected
+==================================  ==============================  ==============================
+tokens of prototype attention       of several clips of the batch,  of the clip itself
+                                    mixed, as weights were trained
+clip without label (-1)             class 1 in the semantic loss,   counts nothing there; no class
+                                    the last prototype in the       in mixup
+                                    regulariser, class 0 in mixup
+prototype of the regulariser        that of the last label type     that of the action
+``feature_mixup``                   in evaluation, too              in training only
+past label where actions overlap    nearest to half the duration;   nearest to the centre; exact
+                                    times rounded to float32        times
+times of a clip's frames            evenly spread over the clip     those of the frames
+colour jitter of strength 0         cuts pixels to 8 bits           leaves them
+times of 50 Salads segments         float16 (0.25 s steps above     float64
+                                    256 s)
+==================================  ==============================  ==============================
 
 The order in which the heads of an attention are merged stays the original's in both.
 """

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from behaviorzoo.errors import UserError
 from sgear.experiments import SYNC_FILE
@@ -170,6 +171,32 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
             f"device={name}: this machine does not have it; device=auto takes what there is"
         ) from error
     return device
+
+
+def wrapped(
+    model: nn.Module, processes: Processes, *, sync_bn: bool = False, data_parallel: bool = False
+) -> nn.Module:
+    """The network as several processes or devices share it.
+
+    Args:
+        model: On its device.
+        processes: Who trains together.
+        sync_bn: Batch statistics over all of them.
+        data_parallel: One process alone uses all GPUs.
+    """
+    device = processes.device
+    if processes.place.world_size > 1:
+        if sync_bn and device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        # Some parameters never get a gradient (TCA's alpha), others depend on the settings.
+        return nn.parallel.DistributedDataParallel(
+            model,
+            device_ids=[device] if device.type == "cuda" else None,
+            find_unused_parameters=True,
+        )
+    if data_parallel and device.type == "cuda" and torch.cuda.device_count() > 1:
+        return nn.DataParallel(model)
+    return model
 
 
 def _number(name: str) -> int:

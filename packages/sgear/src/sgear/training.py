@@ -12,23 +12,21 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.training.signals import StopTraining
-from sgear.assembly import DataSets
+from sgear.assembly import DataSets, loss_weights, mixup_of
 from sgear.checkpoints import SGearCheckpoint
 from sgear.config import Config
-from sgear.distributed import Processes
+from sgear.distributed import Processes, wrapped
 from sgear.evaluating import Evaluated, evaluate_sets
 from sgear.loader import Batch, n_clips, names_of, to_device
 from sgear.logs import RunLog
 from sgear.losses import AnticipationLoss
 from sgear.meters import Meter
-from sgear.mixup import Mixup
 from sgear.optim import build_optimizer, load_optimizer, parameter_groups, read_optimizer
 from sgear.precision import Precision, autocast, choose_precision, grad_scaler
 from sgear.run_state import BEST, CHECKPOINT, Progress, RunState, write_state
@@ -82,9 +80,11 @@ class Trainer:
             size,
         )
         self.scaler = grad_scaler(self.precision)
-        self.mixup = _mixup(config, data)
+        self.mixup = mixup_of(config, data)
         self.weights = loss_weights(config)
-        self.wrapped = _wrapped(model, config, processes)
+        self.wrapped = wrapped(
+            model, processes, sync_bn=settings.sync_bn, data_parallel=settings.data_parallel
+        )
         self.progress, self.meter = Progress(), Meter()
         self.stop = RunStop()
         self.log: RunLog | None = None
@@ -377,37 +377,3 @@ class Trainer:
         total = self.settings.train.num_epochs
         done = state.progress.epoch + state.progress.batch / self.batches_per_epoch
         self.processes.tell(f"going on from epoch {done:.2f} of {total}")
-
-
-def loss_weights(config: Config) -> dict[str, float]:
-    """Name of a loss -> weight."""
-    weights = asdict(config.settings.train.train_one_epoch_fn.loss_wts)
-    if config.settings.train_eval_op.cls_loss_acc_fn.get("_target_", "").endswith("NoLossAccuracy"):
-        weights |= {name: 0.0 for name in weights if "cls_" in name}
-    return weights
-
-
-def _mixup(config: Config, data: DataSets) -> Mixup | None:
-    train = config.settings.train
-    if not train.use_mixup:
-        return None
-    return Mixup(
-        data.main.num_classes, train.mixup_alpha, train.label_smoothing, config.settings.compat
-    )
-
-
-def _wrapped(model: nn.Module, config: Config, processes: Processes) -> Any:
-    """The network as several devices or processes share it."""
-    device = processes.device
-    if processes.place.world_size > 1:
-        if config.settings.sync_bn and device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        # Some parameters never get a gradient (TCA's alpha), others depend on the settings.
-        return nn.parallel.DistributedDataParallel(
-            model,
-            device_ids=[device] if device.type == "cuda" else None,
-            find_unused_parameters=True,
-        )
-    if config.settings.data_parallel and device.type == "cuda" and torch.cuda.device_count() > 1:
-        return nn.DataParallel(model)
-    return model
