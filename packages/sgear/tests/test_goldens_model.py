@@ -143,11 +143,12 @@ def test_gradients(folder):
     case.step(model).loss.backward()
     norms = {n: p.grad.norm() for n, p in model.named_parameters() if p.grad is not None}
     grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    without = {n: 1 for n, p in model.named_parameters() if p.requires_grad and p.grad is None}
+    without = {n: 1 for n, p in model.named_parameters() if p.grad is None}
     assert len(case.compare("grad_norm/", norms)) == len(norms)
     case.compare("grad/", grads)
-    expected = case.compare("no_grad/", without)
-    assert {name.removeprefix("no_grad/") for name in expected} == set(without)
+    expected = {name.removeprefix("no_grad/") for name in case.compare("no_grad/", without)}
+    # Frozen parameters may be listed or not.
+    assert expected >= {n for n in without if model.get_parameter(n).requires_grad}
 
 
 @pytest.mark.parametrize("folder", cases(*KINDS))

@@ -77,13 +77,13 @@ def some_rows(q: Tensor, k: Tensor, v: Tensor, token: Tensor) -> Tensor:
         q: (B, T, h, d), or (B, T, h, 1, d) with keys of their own.
         k: (B, T, M, d), or (B, T, h, M, d).
         v: As ``k``.
-        token: (T, h), place of each query among the M tokens.
+        token: (T, h), place of each query among the M tokens, on the same device.
 
     Returns:
         Shape of ``q``.
     """
     logits = _scaled(q) @ k.mT
-    above = (torch.arange(k.shape[-2]) > token[..., None]).to(q.device)  # (T, h, M)
+    above = torch.arange(k.shape[-2], device=q.device) > token[..., None]  # (T, h, M)
     if logits.ndim == 5:
         above = above[:, :, None]
     return logits.masked_fill(above, 0).softmax(-1) @ v

@@ -92,7 +92,8 @@ class TCAttention(nn.Module):
         k, v = self._with_past(k), self._with_past(v)  # (B, T, h, M, d)
         q = self._split(F.linear(x[:, : self.n_heads], of_query), batch).squeeze(2)
 
-        head, frame, token = rows_of_class_tokens(self.n_heads, k.shape[1], n_tokens)
+        rows = rows_of_class_tokens(self.n_heads, k.shape[1], n_tokens)
+        head, frame, token = (index.to(x.device, non_blocking=True) for index in rows)
         q = q[:, frame, head, token]  # (B, T, h, d)
         if n_tokens < self.n_heads:  # rows of one output come from several frames or heads
             y = some_rows(q[..., None, :], k[:, frame, head], v[:, frame, head], token)
