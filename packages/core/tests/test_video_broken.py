@@ -185,6 +185,10 @@ def test_frames_before_and_after_a_damage_are_right(damaged, threads):
     with VideoReader(path, threads=threads) as video:
         np.testing.assert_array_equal(video.frames([broken - 1, 3]), truth[[broken - 1, 3]])
         np.testing.assert_array_equal(video.frames(range(65, 80)), truth[65:80])
+    # What refers to the damaged picture is not given out as if nothing were.
+    for number in (broken, broken + 3, broken + 16):
+        with pytest.raises(VideoError, match=f"frame {number} of 80"):
+            read_frames(path, [number], threads=threads)
     video = VideoReader(path, partial=True, threads=threads)
     with pytest.warns(VideoWarning, match=f"ends before frame {broken}"):
         frames = np.concatenate([w for _, w in video.stream(7)])
@@ -196,6 +200,43 @@ def test_frames_before_and_after_a_damage_are_right(damaged, threads):
     assert len(times) == len(frames)
     found = check_video(path)
     assert (found.n_frames, found.readable) == (80, broken)
+
+
+def packets_of(path: Path) -> list[tuple[int, int]]:
+    with video_files.av.open(str(path)) as file:
+        return [(p.pos, p.size) for p in file.demux(video=0) if p.size]
+
+
+@pytest.mark.parametrize("number", [25, 45])
+def test_pictures_that_the_decoder_made_up_are_not_given(tmp_path, whole, number):
+    """Zeros in the midst of a picture raise no error: the decoder fills the gap and says so."""
+    data, truth = whole
+    path = tmp_path / "gap.mp4"
+    path.write_bytes(data)
+    place, size = packets_of(path)[number]
+    gap = bytearray(data)
+    gap[place + size // 3 : place + size] = bytes(size - size // 3)
+    path.write_bytes(bytes(gap))
+    found = check_video(path)
+    assert found.problem is not None
+    assert number - 4 <= found.readable <= number + 4
+    if found.readable:
+        frames = read_frames(path, range(found.readable))
+        np.testing.assert_array_equal(frames, truth[: found.readable])
+
+
+def test_a_file_that_ends_between_two_packets_is_cut_off_too(tmp_path, whole):
+    data, truth = whole
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(data)
+    place, size = packets_of(path)[49]
+    path.write_bytes(data[: place + size])
+    with pytest.raises(VideoError, match="cut off after packet 50 of 80") as error:
+        _ = video_info(path).n_frames
+    assert 45 <= error.value.frame <= 50
+    np.testing.assert_array_equal(
+        read_frames(path, [error.value.frame - 1])[0], truth[error.value.frame - 1]
+    )
 
 
 def test_the_real_damaged_file(real_data_dir):

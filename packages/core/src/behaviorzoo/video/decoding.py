@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import heappop, heappush
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behaviorzoo.video.errors import VideoError, video_error
+from behaviorzoo.video.h264 import spare_pictures
 from behaviorzoo.video.index import FrameIndex
 from behaviorzoo.video.info import frame_index
 from behaviorzoo.video.opening import OpenVideo, open_video, with_data
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 
-# Codecs whose decoders leave out pictures that none refers to, packet by packet.
-SKIPPABLE = frozenset(["h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"])
 INTRA = 1  # AV_PICTURE_TYPE_I
 
 
@@ -69,7 +69,7 @@ class Decoder:
     Args:
         path: The file.
         threads: See :func:`~behaviorzoo.video.opening.open_video`.
-        skip: Leave out packets that nobody asked for and that no other frame refers to.
+        skip: Leave out pictures that nobody asked for and that no other refers to.
     """
 
     def __init__(self, path: Path, threads: int | None = None, skip: bool = True) -> None:
@@ -152,9 +152,10 @@ class Decoder:
         self._trouble = None
         index, counted = self.index, 0
         first = int(index.key_frames[run.key])
+        sent: list[int] = []  # a heap: frames that have to come, the next one on top
         begun = False
         try:
-            for frame in self._feed(run, threads):
+            for frame in self._feed(run, threads, sent):
                 number, counted = counted, counted + 1
                 if not index.counted:
                     number = self._number(frame)
@@ -163,14 +164,19 @@ class Decoder:
                 if not begun and not self._is_clean(run.key, number, frame):
                     return
                 begun = True
-                if frame.is_corrupt:
+                while sent and sent[0] < first:
+                    heappop(sent)
+                # A decoder may drop a broken picture in silence, and go on with what refers to it.
+                if frame.is_corrupt or (sent and sent[0] < number):
                     self._trouble = "its data are damaged"
                     return
+                if sent:
+                    heappop(sent)
                 yield number, frame
         except FFmpegError as error:
             self._trouble = str(error.strerror)
 
-    def _feed(self, run: Run, threads: int | None) -> Iterator[VideoFrame]:
+    def _feed(self, run: Run, threads: int | None, sent: list[int]) -> Iterator[VideoFrame]:
         """Send the packets of a run to the decoder; ``pts`` of a frame is the packet's position.
 
         Raises:
@@ -180,16 +186,18 @@ class Decoder:
 
         index = self.index
         codec = self._start(run.key, threads).stream.codec_context
-        skip = self.skip and not index.counted and codec.codec.canonical_name in SKIPPABLE
+        spare = spare_pictures(codec) if self.skip and not index.counted else None
         needed = set(index.packets[run.frames].tolist())
         position = int(index.key_packets[run.key])
         try:
             for packet in self._packets:
                 if position >= run.stop and not index.counted:
                     break
-                codec.skip_frame = "NONREF" if skip and position not in needed else "DEFAULT"
-                packet.pts = position
-                yield from codec.decode(packet)
+                if position in needed or spare is None or not spare(packet):
+                    if not index.counted and self._numbers[position] >= 0:
+                        heappush(sent, int(self._numbers[position]))
+                    packet.pts = position
+                    yield from codec.decode(packet)
                 position += 1
         except FFmpegError:
             if codec.thread_count == 1:

@@ -37,6 +37,7 @@ PACKET_IS_FRAME = frozenset(_CODECS.split())
 TIMED_FORMATS = ("mov", "matroska", "flv", "asf", "gif", "apng")
 SMALL_FILE = 8 << 20  # bytes; reading through a small file takes no longer than its tables
 FEW_PACKETS = 32
+NOT_CODED = 8  # bytes of an MPEG-4 packet that says "as before" and shows nothing
 
 
 @dataclass(frozen=True)
@@ -182,21 +183,23 @@ def _from_packets(path: Path) -> FrameIndex | None:
     from av.error import FFmpegError
 
     rows: list[tuple[int, int, bool, bool]] = []
-    problem, broken, empty, decoded_at = None, False, 0, None
+    problem, broken, empty, decoded_at, stands_still = None, False, 0, None, False
     video = open_video(path)
     try:
+        is_mpeg4 = video.stream.codec_context.name == "mpeg4"
         listed = len(getattr(video.stream, "index_entries", ()))
         try:
             for packet in video.container.demux(video.stream):
                 if packet.size:
                     rows.append(_row(packet))
+                    stands_still |= packet.size <= NOT_CODED and is_mpeg4
                     broken = packet.is_corrupt
                     decoded_at = decoded_at if broken else packet.dts
                 elif packet.pts is not None:
                     empty += 1
         except FFmpegError as error:
             problem = f"the file cannot be read after packet {len(rows)} ({error.strerror})"
-        if not rows or not _packet_is_frame(video):
+        if not rows or not _packet_is_frame(video) or stands_still:
             return None
         packets = _columns(rows)
         if broken:
