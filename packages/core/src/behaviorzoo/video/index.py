@@ -12,10 +12,12 @@ order frames are shown, unless the stream does not reorder them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,15 +115,40 @@ class Packets:
 
     Attributes:
         times: Presentation times; -1 where there is none.
+        decoded: Decoding times; -1 where there is none.
         places: Byte positions; -1 where unknown.
+        sizes: Bytes.
         keys: Whether decoding can start there.
         shown: Whether the container wants it shown.
+        broken: Whether the file could not give all of it.
     """
 
     times: NDArray[np.int64]
+    decoded: NDArray[np.int64]
     places: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     keys: NDArray[np.bool_]
     shown: NDArray[np.bool_]
+    broken: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Any, ...]]) -> Packets:
+        """From a row for each packet, see :func:`_row`."""
+        kinds = (np.int64, np.int64, np.int64, np.int64, np.bool_, np.bool_, np.bool_)
+        columns = list(zip(*rows, strict=True)) or [()] * len(kinds)
+        arrays: list[Any] = [
+            np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)
+        ]
+        return cls(*arrays)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def _row(packet: Packet) -> tuple[Any, ...]:
+    time = packet.dts if packet.pts is None else packet.pts
+    marks = [-1 if mark is None else mark for mark in (time, packet.dts, packet.pos)]
+    return *marks, packet.size, packet.is_keyframe, not packet.is_discard, packet.is_corrupt
 
 
 def build_index(path: Path) -> FrameIndex:
@@ -160,8 +187,7 @@ def _from_tables(path: Path) -> FrameIndex | None:
         if not _come_as(video, table.times[last:], to_the_end=True):
             return None
         everything = np.ones(len(table.times), bool)
-        packets = Packets(table.times, np.full(len(everything), -1), table.keys, everything)
-        return _by_time(video, packets)
+        return _by_time(video, table.times, table.keys, everything)
     except FFmpegError:
         return None
     finally:
@@ -180,53 +206,52 @@ def _come_as(video: OpenVideo, times: NDArray[np.int64], to_the_end: bool = Fals
 
 def _from_packets(path: Path) -> FrameIndex | None:
     """The index by all packets, or None where they do not tell."""
-    from av.error import FFmpegError
-
-    rows: list[tuple[int, int, bool, bool]] = []
-    problem, broken, empty, decoded_at, stands_still = None, False, 0, None, False
     video = open_video(path)
     try:
-        is_mpeg4 = video.stream.codec_context.name == "mpeg4"
-        listed = len(getattr(video.stream, "index_entries", ()))
-        try:
-            for packet in video.container.demux(video.stream):
-                if packet.size:
-                    rows.append(_row(packet))
-                    stands_still |= packet.size <= NOT_CODED and is_mpeg4
-                    broken = packet.is_corrupt
-                    decoded_at = decoded_at if broken else packet.dts
-                elif packet.pts is not None:
-                    empty += 1
-        except FFmpegError as error:
-            problem = f"the file cannot be read after packet {len(rows)} ({error.strerror})"
-        if not rows or not _packet_is_frame(video) or stands_still:
+        packets, problem = _scan(video)
+        if len(packets) == 0 or not _packet_is_frame(video, packets):
             return None
-        packets = _columns(rows)
-        if broken:
-            problem = f"the file is cut off in packet {len(rows)}"
-            packets.shown[-1] = False
-        elif listed > len(rows) + empty and problem is None:
-            problem = f"the file is cut off after packet {len(rows)} of {listed}"
+        shown = packets.shown & ~packets.broken if problem else packets.shown
         if video.container.format.name.startswith(TIMED_FORMATS):
-            if problem and decoded_at is not None:
-                # What is missing is decoded, hence shown, later than this. Frames beyond may have
-                # a gap before them, and their numbers would be wrong.
-                packets.shown[packets.times > decoded_at] = False
-            return _by_time(video, packets, problem)
+            if problem:
+                # What is missing is decoded, hence shown, later than all that is there. Frames
+                # beyond may have a gap before them, and their numbers would be wrong.
+                shown = shown & (packets.times <= packets.decoded[~packets.broken].max(initial=-1))
+            return _by_time(video, packets.times, packets.keys, shown, problem)
         if not packets.keys[0] or video.stream.codec_context.has_b_frames:
             return None
-        return _by_order(video, packets, np.flatnonzero(packets.shown), problem)
+        return _by_order(video, packets, np.flatnonzero(shown), problem)
     finally:
         video.close()
+
+
+def _scan(video: OpenVideo) -> tuple[Packets, str | None]:
+    """All packets, and why there are no more of them if there should be."""
+    from av.error import FFmpegError
+
+    rows, empty, problem = [], 0, None
+    listed = len(getattr(video.stream, "index_entries", ()))
+    try:
+        for packet in video.container.demux(video.stream):
+            if packet.size:
+                rows.append(_row(packet))
+            elif packet.pts is not None:
+                empty += 1
+    except FFmpegError as error:
+        problem = f"the file cannot be read after packet {len(rows)} ({error.strerror})"
+    packets = Packets.of(rows)
+    if packets.broken[-1:].any():
+        problem = f"the file is cut off in packet {len(rows)}"
+    elif problem is None and listed > len(rows) + empty:
+        problem = f"the file is cut off after packet {len(rows)} of {listed}"
+    return packets, problem
 
 
 def _from_frames(path: Path) -> FrameIndex:
     """The index by decoding everything: slow, and right where nothing else is."""
     from av.error import FFmpegError
 
-    rows: list[tuple[int, int, bool, bool]] = []
-    shown: list[int | None] = []
-    problem = None
+    rows, shown, problem = [], [], None
     video = open_video(path, threads=1)
     try:
         codec = video.stream.codec_context
@@ -237,16 +262,30 @@ def _from_frames(path: Path) -> FrameIndex:
                 shown += [frame.pts for frame in codec.decode(packet)]
         except FFmpegError as error:
             problem = f"packet {len(rows)} cannot be decoded ({error.strerror})"
-        shown += [frame.pts for frame in codec.decode(None)]
+        with suppress(FFmpegError):
+            shown += [frame.pts for frame in codec.decode(None)]
         positions = np.array([-1 if mark is None else mark for mark in shown], np.int64)
-        return _by_order(video, _columns(rows), positions, problem)
+        return _by_order(video, Packets.of(rows), positions, problem)
     finally:
         video.close()
 
 
-def _by_time(video: OpenVideo, packets: Packets, problem: str | None = None) -> FrameIndex | None:
-    """The index where presentation times can be relied upon; None if they cannot after all."""
-    times, shown, keys = packets.times, packets.shown, packets.keys
+def _by_time(
+    video: OpenVideo,
+    times: NDArray[np.int64],
+    keys: NDArray[np.bool_],
+    shown: NDArray[np.bool_],
+    problem: str | None = None,
+) -> FrameIndex | None:
+    """The index where presentation times can be relied upon; None if they cannot after all.
+
+    Args:
+        video: The open file.
+        times: Of each packet (P,).
+        keys: Whether decoding can start there (P,).
+        shown: Whether it is shown (P,).
+        problem: Why the file ends before its time.
+    """
     if not keys[0] or len(np.unique(times)) < len(times) or (times[shown] < times[0]).any():
         return None  # starts in the middle of things: the decoder drops what it cannot show
     frames = np.flatnonzero(shown)
@@ -297,21 +336,12 @@ def _by_order(
     )
 
 
-def _row(packet: Packet) -> tuple[int, int, bool, bool]:
-    time = packet.dts if packet.pts is None else packet.pts
-    place = -1 if packet.pos is None else packet.pos
-    return -1 if time is None else time, place, packet.is_keyframe, not packet.is_discard
-
-
-def _columns(rows: list[tuple[int, int, bool, bool]]) -> Packets:
-    times, places, keys, shown = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return Packets(
-        np.array(times, np.int64), np.array(places, np.int64), np.array(keys), np.array(shown)
-    )
-
-
-def _packet_is_frame(video: OpenVideo) -> bool:
-    return video.stream.codec_context.codec.canonical_name in PACKET_IS_FRAME
+def _packet_is_frame(video: OpenVideo, packets: Packets | None = None) -> bool:
+    """Whether every packet of the stream shows one frame."""
+    codec = video.stream.codec_context.codec.canonical_name
+    if codec == "mpeg4" and packets is not None and (packets.sizes <= NOT_CODED).any():
+        return False
+    return codec in PACKET_IS_FRAME
 
 
 def _time_base(video: OpenVideo) -> Fraction:
