@@ -43,8 +43,8 @@ def _train(words: list[str]) -> None:
     """Train a network, or with freeze_backbone its head and low-rank branches."""
     parser = _parser(
         "train",
-        "Train by a configuration: the name of a packaged one (uas-swin info lists them) or a file\n"
-        "of mmengine (a file in Python is run). For a linear probe, `uas-swin extract` and\n"
+        "Train by a configuration: the name of a packaged one (uas-swin info lists them) or a\n"
+        "file of mmengine (a file in Python is run). For a linear probe, `uas-swin extract` and\n"
         "`uas-swin probe` are about 30 times as fast.",
         "uas-swin train mammalnet_k600 --work-dir runs/mammalnet --validate\n"
         "uas-swin train own_videos --cfg-options lists.train=train.txt lists.val=val.txt \\\n"
@@ -117,9 +117,9 @@ def _test(words: list[str]) -> None:
     if not given.eval and given.out is None:
         raise UserError("uas-swin test: give --eval METRIC ... or --out FILE, or both")
 
-    from uas_swin.training import test
+    from uas_swin.training import score
 
-    test(
+    score(
         given.config,
         given.checkpoint,
         _run_options(given),

@@ -216,9 +216,8 @@ def _registered(name: str) -> Iterator[Any]:
     bare = name.rpartition(".")[2]
     for module in (ours, root):
         for value in vars(module).values():
-            if isinstance(value, Registry):
-                if bare in value.module_dict:
-                    yield value.module_dict[bare]
+            if isinstance(value, Registry) and bare in value.module_dict:
+                yield value.module_dict[bare]
 
 
 def _arguments(part: Any) -> tuple[set[str], bool]:

@@ -88,7 +88,7 @@ def train(config: str | Path, options: RunOptions | None = None) -> Path:
     return folder
 
 
-def test(
+def score(
     config: str | Path,
     checkpoint: str | Path,
     options: RunOptions | None = None,
