@@ -39,7 +39,11 @@ lint: install
 	$(RUN) ruff check .
 	$(RUN) pyright
 	$(RUN) lint-imports
-	$(RUN) codespell packages eval tests benchmarks docs tools README.md Makefile .github
+	$(RUN) codespell packages eval tests benchmarks docs docker tools README.md Makefile .github
+	$(RUN) hadolint docker/Dockerfile
+	$(RUN) shellcheck docker/*.sh tools/*.sh .ci/run
+	$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
+	$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
 format: install
 	$(RUN) ruff format .

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Test one package as its users have it: its wheel and the core's, in an environment of their own.
 # Usage: tools/test_alone.sh PACKAGE [pytest arguments]; PACKAGE is a folder of packages/ or eval/.
+# RESOLUTION=lowest-direct takes the oldest versions that the package allows, RESOLUTION=highest the
+# newest there are, instead of the locked ones.
 set -euo pipefail
 uv=${UV:-uv}
 name=${1:?name a package, for example: core or hbehavemae}
@@ -8,7 +10,9 @@ shift
 cd "$(dirname "$0")/.."
 folder=$(ls -d packages/"$name" eval/"$name" 2>/dev/null || true)
 if [ -z "$folder" ]; then
-  echo "error: no package '$name'; choose one of: $(ls packages eval 2>/dev/null | grep -v : | xargs)" >&2
+  choices=(packages/*/ eval/*/)
+  choices=("${choices[@]%/}")
+  echo "error: no package '$name'; choose one of: ${choices[*]##*/}" >&2
   exit 2
 fi
 distribution=$(sed -n 's/^name = "\(.*\)"/\1/p' "$folder/pyproject.toml" | head -n 1)
@@ -19,13 +23,24 @@ wheels=$environment/wheels
 "$uv" build --quiet --wheel --no-sources --package behaviorzoo-core --out-dir "$wheels"
 [ "$name" = core ] || "$uv" build --quiet --wheel --no-sources --package "$distribution" --out-dir "$wheels"
 
-# The locked versions, so that a failure is ours and not that of yesterday's release.
 extras=()
 [ "$name" = core ] && extras=(--all-extras)
-"$uv" export --quiet --frozen --no-header --no-hashes --no-emit-workspace --package "$distribution" \
-  "${extras[@]}" --no-default-groups --group test --output-file "$environment/requirements.txt" >/dev/null
-"$uv" pip install --quiet --python "$environment" -r "$environment/requirements.txt"
-"$uv" pip install --quiet --python "$environment" --no-deps "$wheels"/*.whl
+requirements=$environment/requirements.txt
+if [ -n "${RESOLUTION:-}" ]; then
+  wanted=$distribution
+  [ "$name" = core ] && wanted="${distribution}[all]"
+  "$uv" export --quiet --frozen --no-header --no-hashes --no-emit-workspace --package "$distribution" \
+    --only-group test --output-file "$requirements" >/dev/null
+  cut -d= -f1 "$requirements" | cut -d' ' -f1 | grep -v '^#' >"$requirements.names"
+  "$uv" pip install --quiet --python "$environment" --resolution "$RESOLUTION" --find-links "$wheels" \
+    "$wanted" -r "$requirements.names"
+else
+  # The locked versions, so that a failure is ours and not that of yesterday's release.
+  "$uv" export --quiet --frozen --no-header --no-hashes --no-emit-workspace --package "$distribution" \
+    "${extras[@]}" --no-default-groups --group test --output-file "$requirements" >/dev/null
+  "$uv" pip install --quiet --python "$environment" -r "$requirements"
+  "$uv" pip install --quiet --python "$environment" --no-deps "$wheels"/*.whl
+fi
 
 tests=$PWD/$folder/tests
 environment=$PWD/$environment

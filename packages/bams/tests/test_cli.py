@@ -98,7 +98,7 @@ def test_help_config_lists_keys_with_types(capsys):
         (["train", "experiment=mouse_triplets", "data.path=/no/where"], "/no/where"),
         (["train", "experiment=custom", "data.path=/no/where.npy"], "/no/where.npy"),
         (["train", "experiment=quadrupeds", "data.path=/no/where.npy"], "/no/where.npy"),
-        (["train", "launch=slurm", "data.path=x"], "launch=slurm is not"),
+        (["train", "launch=slrm", "data.path=x"], "did you mean 'slurm'"),
         (["embed", "/no/where", "--out", "x.nc", "data.path=x"], "/no/where: no such checkpoint"),
         (["embed", "x"], "--out"),
         (["embed", "x", "--out", "y", "--aggregate", "sum"], "invalid choice: 'sum'"),

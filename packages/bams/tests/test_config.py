@@ -97,7 +97,6 @@ def test_no_path_and_no_device_count_hides_in_a_recipe():
         assert config.data.path == ""
         assert config.data.cache is None
         assert (config.trainer.devices, config.trainer.num_nodes) == (1, 1)
-        assert config.launch.launcher == "local"
         assert config.compat == "paper"
         assert config.out == f"runs/{config.name}"
 

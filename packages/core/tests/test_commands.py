@@ -42,13 +42,19 @@ def test_overview_lists_the_verbs(capsys, words):
     assert run(*words) == 0
     assert capsys.readouterr().out == (
         "usage: legs VERB ... | --help | --version\n\nWhat legs are for.\nverbs:\n"
-        "  walk      Go somewhere.\n  learn     Learn to walk.\n  stop      Stop.\n"
+        "  walk      Go somewhere.\n  learn     Learn to walk.\n  stop      Stop.\n\n"
+        "Any verb runs on a cluster with launch=slurm; legs --help-launch\n"
     )
 
 
 def test_version(capsys):
     assert run("--version") == 0
     assert capsys.readouterr().out == "legs 1.2\n"
+
+
+def test_a_verb_may_give_the_exit_code(capsys):
+    assert commands.run(lambda: 3) == 3
+    assert commands.run(lambda: "text") == 0
 
 
 def test_a_verb_gets_the_words_after_it(capsys):

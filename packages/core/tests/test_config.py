@@ -26,7 +26,6 @@ from behaviorzoo.config import (
     to_yaml,
 )
 from behaviorzoo.errors import UserError
-from behaviorzoo.launch import LaunchConfig
 from behaviorzoo.schema import convert
 from behaviorzoo.schema_keys import nearest_key
 
@@ -79,14 +78,12 @@ class Config:
     verbose: bool = False
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
-    launch: LaunchConfig = field(default_factory=LaunchConfig)
 
 
 FILES = {
     "__init__.py": "",
     "config.yaml": (
-        "defaults: [_self_, {data: own}, {launch: local}, {experiment: null}]\n"
-        "out: runs/${name}\nepochs: 20\n"
+        "defaults: [_self_, {data: own}, {experiment: null}]\nout: runs/${name}\nepochs: 20\n"
     ),
     "data/own.yaml": "dataset: own\n",
     "data/shot.yaml": "dataset: shot\npath: shot.npy\n",
@@ -135,9 +132,8 @@ def test_words_win_over_experiments_over_files_over_defaults(conf):
 
 
 def test_a_group_chosen_in_words_wins_over_the_one_of_the_experiment(conf):
-    config = compose(Config, conf, ["experiment=small", "data=own", "launch=slurm"])
+    config = compose(Config, conf, ["experiment=small", "data=own"])
     assert (config.data.dataset, config.data.path) == ("own", None)
-    assert config.launch.launcher == "slurm"
     assert config.epochs == 3
 
 
@@ -341,7 +337,6 @@ def test_all_mistakes_are_told_at_once(conf):
         ("model=3", "model: got 3, expected a section with the keys q_strides"),
         ("model.ratio=2", "model: ratio 2.0 must lie between 0 and 1"),
         ("data=sho", "data: no choice or yaml file 'sho'; did you mean 'shot'?"),
-        ("launch=slrm", "did you mean 'slurm'?"),
         ("experiment=gone.yaml", "gone.yaml: no such configuration"),
         ("=3", "is not of the form key=value"),
         ("~epochs=3", "is not of the form key=value"),
@@ -476,4 +471,3 @@ def test_every_key_is_described():
     assert "not a description" not in text
     assert "model.fusion ('single' or 'multi', default 'single')" in text
     assert "clip (number or null, default null)" in text
-    assert "launch.launcher" in text

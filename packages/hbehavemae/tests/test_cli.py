@@ -144,7 +144,7 @@ def test_help_config_lists_keys_with_types(capsys):
         (["pretrain", "data.path=/no/where"], "/no/where"),
         (["pretrain", "experiment=shot7m2", "data.path=/no/where.npy"], "/no/where.npy"),
         (["pretrain", "experiment=shot7m2", "model.input_size=[401,1,72]"], "401"),
-        (["pretrain", "experiment=mabe22", "launch=slurm", "data.path=x"], "launch=slurm is not"),
+        (["pretrain", "experiment=mabe22", "launch=slrm", "data.path=x"], "did you mean 'slurm'"),
         (["embed", "/no/where", "--out", "x.nc", "data.path=x"], "/no/where: no such checkpoint"),
         (["embed", "x"], "--out"),
         (["embed", "x", "--out", "y", "--mode", "quick"], "invalid choice: 'quick'"),

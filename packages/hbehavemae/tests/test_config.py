@@ -100,7 +100,6 @@ def test_no_path_and_no_device_count_hides_in_a_recipe():
         config = configure([f"experiment={name}"] if name else [])
         assert config.data.path == ""
         assert (config.trainer.devices, config.trainer.num_nodes) == (1, 1)
-        assert config.launch.launcher == "local"
         assert config.out == f"runs/{config.name}"
 
 
@@ -108,13 +107,6 @@ def test_words_change_a_recipe():
     config = configure(["experiment=mabe22", "data.path=x.npy", "model.mask_ratio=0.5", "name=m"])
     assert (config.data.path, config.model.mask_ratio, config.out) == ("x.npy", 0.5, "runs/m")
     assert config.model.norm_loss is True
-
-
-def test_launch_is_a_group_and_a_section():
-    assert configure(["launch=slurm", "launch.nodes=2"]).launch.nodes == 2
-    assert configure(["launch=local"]).launch.launcher == "local"
-    with pytest.raises(UserError, match="did you mean 'slurm'"):
-        configure(["launch=slrum"])
 
 
 @pytest.mark.parametrize(

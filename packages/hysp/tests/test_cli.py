@@ -104,7 +104,7 @@ def test_help_config_lists_keys_with_types(capsys):
         (["pretrain", "data.path=/no/where"], "/no/where"),
         (["pretrain", "experiment=ntu60_xview", "data.path=/no/where"], "/no/where"),
         (["pretrain", "experiment=simsiam", "data.path=x", "weights=/no/where"], "/no/where"),
-        (["pretrain", "launch=slurm", "data.path=x"], "launch=slurm is not"),
+        (["pretrain", "launch=slrm", "data.path=x"], "did you mean 'slurm'"),
         (["info", "/no/where"], "/no/where: no such checkpoint"),
         (["info", "experiment=ntu60_xviwe"], "did you mean 'ntu60_xview'?"),
         (["convert", "/no/where", "out", "--to", "ours"], "/no/where: no such checkpoint"),

@@ -120,7 +120,6 @@ def test_no_path_and_no_device_count_hides_in_a_recipe(name):
     config = configure([f"experiment={name}"])
     assert (config.data.path, config.data.labels, config.weights) == ("", None, None)
     assert (config.trainer.devices, config.trainer.num_nodes) == (1, 1)
-    assert config.launch.launcher == "local"
     assert config.compat == "paper"
     assert config.out == f"runs/{config.name}"
     checked(configure([f"experiment={name}", "data.path=somewhere"]))

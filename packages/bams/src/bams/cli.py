@@ -11,6 +11,7 @@ from pathlib import Path
 from bams import __version__
 from behaviorzoo import commands
 from behaviorzoo.errors import UserError
+from behaviorzoo.launch.words import trainer_words
 
 DESCRIPTION = """\
 BAMS: representations of behaviour at several timescales, learned from tracked poses.
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, 2 for a mistake of the user's, 130 after Ctrl-C.
     """
-    return commands.run_verbs("bams", __version__, DESCRIPTION, VERBS, argv)
+    return commands.run_verbs("bams", __version__, DESCRIPTION, VERBS, argv, TRAINING)
 
 
 _parser = partial(commands.verb_parser, "bams")
@@ -81,7 +82,7 @@ def _train(words: list[str]) -> None:
         return
     settings = config.checked(config.configure(given.words, resume=given.resume))
 
-    from behaviorzoo.launch import launch, tell
+    from behaviorzoo.launch import tell
 
     tell(config.overview(settings))
     if given.dry_run:
@@ -89,7 +90,7 @@ def _train(words: list[str]) -> None:
 
     from bams.training import train
 
-    folder = launch(partial(train, resume=given.resume), settings, settings.launch)
+    folder = train(settings, resume=given.resume)
     tell(f"run: {folder}")
 
 
@@ -291,6 +292,9 @@ VERBS: dict[str, commands.Verb] = {
     "convert": _convert,
     "info": _info,
 }
+
+TRAINING = {"train": trainer_words}
+"""Verbs that train, and what tells them of several processes."""
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from bams.model.config import ModelConfig
 from bams.optim import OptimConfig
 from behaviorzoo.config import compose_run, describe, to_yaml
 from behaviorzoo.errors import UserError
-from behaviorzoo.launch import LaunchConfig
 from behaviorzoo.training.config import TrainerConfig
 
 CONF = "bams.conf"
@@ -67,7 +66,6 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    launch: LaunchConfig = field(default_factory=LaunchConfig)
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from behaviorzoo import __version__, commands
 from behaviorzoo.errors import UserError, suggest
@@ -45,17 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return commands.run(lambda: _dispatch(arguments))
 
 
-def _dispatch(arguments: list[str]) -> None:
+def _dispatch(arguments: list[str]) -> int:
+    if arguments[:1] == ["--help-launch"]:
+        print(commands.launch_help("behaviorzoo"))
+        return commands.EXIT_OK
     verb = next((word for word in arguments if not word.startswith("-")), None)
     parser = _parser()
     if verb is None:
         parser.parse_args(arguments)  # --help and --version end here
         parser.print_help()
-        return
+        return commands.EXIT_OK
     if verb not in VERBS:
         raise UserError(f"behaviorzoo has no verb {verb!r}; {suggest(verb, VERBS)}")
     if arguments[0] != verb:
         raise UserError(f"write the verb first: behaviorzoo {verb} ... {arguments[0]}")
+    return commands.run_verb("behaviorzoo", arguments, partial(_run, verb))
+
+
+def _run(verb: str, words: list[str]) -> None:
     module = importlib.import_module(VERBS[verb][0])
     own = commands.CommandParser(
         prog=f"behaviorzoo {verb}",
@@ -63,7 +71,7 @@ def _dispatch(arguments: list[str]) -> None:
         allow_abbrev=False,
     )
     module.add_arguments(own)
-    module.run(own.parse_args(arguments[1:]))
+    module.run(own.parse_args(words))
 
 
 def _parser() -> argparse.ArgumentParser:

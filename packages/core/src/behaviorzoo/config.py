@@ -45,9 +45,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-SHARED_GROUPS = "behaviorzoo.conf"
-"""Package with the groups that all methods share, such as ``launch``."""
-
 
 @dataclass(frozen=True)
 class _Override:
@@ -67,7 +64,7 @@ def compose(
 
     A word is ``key=value`` with a dotted key of the schema (``optim.batch_size=8``, lists as
     ``[1,2,3]``) or ``group=choice`` with a group of the package (``experiment=shot7m2``,
-    ``launch=local``). A choice may also be the path of a yaml file of the user's
+    ``data=mice``). A choice may also be the path of a yaml file of the user's
     (``experiment=mine.yaml``), for example the resolved ``config.yaml`` of an earlier run; a
     recipe lies over the one that is chosen by default, unless it has a ``defaults`` list.
     Later words win; words win over files; files win over the dataclass's defaults. A mapping
@@ -111,7 +108,7 @@ def compose(
                     words.append(_value_word(override, schema))
             except UserError as error:
                 problems.append(Problem(override.key, str(error)))
-        search = f"hydra.searchpath=[pkg://{SHARED_GROUPS},file://{folder}]"
+        search = f"hydra.searchpath=[file://{folder}]"
         try:
             composed = hydra_compose(config_name, overrides=[search, *words])
             # The defaults lie below, so that a file may refer to any key: out: runs/${name}
@@ -219,12 +216,10 @@ def _hydra(conf_module: str) -> Iterator[None]:
 
 def _choices(conf_module: str, group: str) -> list[str]:
     """Names that ``group=NAME`` may take: the yaml files of that folder."""
-    names = set()
-    for package in (conf_module, SHARED_GROUPS):
-        folder = files(package).joinpath(*group.split("."))
-        if folder.is_dir():
-            names |= {file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml")}
-    return sorted(names)
+    folder = files(conf_module).joinpath(*group.split("."))
+    if not folder.is_dir():
+        return []
+    return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
 def _split(words: Sequence[str], problems: list[Problem]) -> Iterator[_Override]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from behaviorzoo import commands
 from behaviorzoo.errors import UserError
+from behaviorzoo.launch.words import trainer_words
 from hbehavemae import __version__
 
 DESCRIPTION = """\
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, 2 for a mistake of the user's, 130 after Ctrl-C.
     """
-    return commands.run_verbs("hbehavemae", __version__, DESCRIPTION, VERBS, argv)
+    return commands.run_verbs("hbehavemae", __version__, DESCRIPTION, VERBS, argv, TRAINING)
 
 
 _parser = partial(commands.verb_parser, "hbehavemae")
@@ -54,7 +55,7 @@ def _pretrain(words: list[str]) -> None:
         return
     settings = config.resolve(config.configure(given.words, resume=given.resume))
 
-    from behaviorzoo.launch import launch, tell
+    from behaviorzoo.launch import tell
 
     tell(config.overview(settings))
     if given.dry_run:
@@ -62,7 +63,7 @@ def _pretrain(words: list[str]) -> None:
 
     from hbehavemae.training import pretrain
 
-    folder = launch(partial(pretrain, resume=given.resume), settings, settings.launch)
+    folder = pretrain(settings, resume=given.resume)
     tell(f"run: {folder}")
 
 
@@ -211,6 +212,9 @@ VERBS: dict[str, commands.Verb] = {
     "convert": _convert,
     "download": _download,
 }
+
+TRAINING = {"pretrain": trainer_words}
+"""Verbs that train, and what tells them of several processes."""
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from behaviorzoo.config import compose_run, describe, to_yaml
 from behaviorzoo.errors import UserError
-from behaviorzoo.launch import LaunchConfig
 from behaviorzoo.training.config import TrainerConfig
 from hbehavemae.data import DataConfig, data_shape
 from hbehavemae.layout import LayoutConfig, describe_hierarchy, resolve_layout
@@ -29,7 +28,6 @@ class PretrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    launch: LaunchConfig = field(default_factory=LaunchConfig)
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from behaviorzoo import commands
+from behaviorzoo.launch.words import trainer_words
 from hysp import __version__
 
 DESCRIPTION = """\
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, 2 for a mistake of the user's, 130 after Ctrl-C.
     """
-    return commands.run_verbs("hysp", __version__, DESCRIPTION, VERBS, argv)
+    return commands.run_verbs("hysp", __version__, DESCRIPTION, VERBS, argv, TRAINING)
 
 
 _parser = partial(commands.verb_parser, "hysp")
@@ -63,7 +64,7 @@ def _pretrain(words: list[str]) -> None:
         return
     settings = config.checked(config.configure(given.words, resume=given.resume))
 
-    from behaviorzoo.launch import launch, tell
+    from behaviorzoo.launch import tell
 
     tell(config.overview(settings))
     if given.dry_run:
@@ -71,7 +72,7 @@ def _pretrain(words: list[str]) -> None:
 
     from hysp.training import pretrain
 
-    folder = launch(partial(pretrain, resume=given.resume), settings, settings.launch)
+    folder = pretrain(settings, resume=given.resume)
     tell(f"run: {folder}")
 
 
@@ -140,6 +141,9 @@ VERBS: dict[str, commands.Verb] = {
     "convert": _convert,
     "info": _info,
 }
+
+TRAINING = {"pretrain": trainer_words}
+"""Verbs that train, and what tells them of several processes."""
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from behaviorzoo.config import compose_run, describe, to_yaml
 from behaviorzoo.errors import UserError
-from behaviorzoo.launch import LaunchConfig
 from behaviorzoo.training.config import TrainerConfig
 from hysp.augment.config import AugmentConfig
 from hysp.data.config import DataConfig
@@ -77,7 +76,6 @@ class PretrainConfig:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    launch: LaunchConfig = field(default_factory=LaunchConfig)
 
     def __post_init__(self) -> None:
         if self.seed < 0:

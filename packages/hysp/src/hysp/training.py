@@ -20,6 +20,7 @@ from behaviorzoo.checkpoints import fingerprint
 from behaviorzoo.errors import UserError
 from behaviorzoo.launch import tell
 from behaviorzoo.schema import to_dict
+from behaviorzoo.together import share_batch_statistics
 from behaviorzoo.training import HeldOut, TrainingModule, fit
 from behaviorzoo.training.placement import DataNearDevice
 from behaviorzoo.training.run_folder import find_start, versions, within_schedule
@@ -125,10 +126,14 @@ class PretrainModule(TrainingModule):
         )
 
     def setup(self, stage: str) -> None:
-        """Share batch statistics among the devices; gloo, on CPUs, cannot."""
-        if self.trainer.world_size > 1 and self.trainer.strategy.root_device.type == "cuda":
-            for name, part in self.model.named_children():
-                setattr(self.model, name, SyncBatchNorm.convert_sync_batchnorm(part))
+        """Share batch statistics among the processes; torch's own layer does so on GPUs only."""
+        if self.trainer.world_size == 1:
+            return
+        if self.trainer.strategy.root_device.type != "cuda":
+            share_batch_statistics(self.model)
+            return
+        for name, part in self.model.named_children():
+            setattr(self.model, name, SyncBatchNorm.convert_sync_batchnorm(part))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set lambda and learning rate of this epoch."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, linear
 
 from bams.losses.draws import Pairs
-from bams.losses.processes import mean_over_processes, n_processes
+from behaviorzoo.together import mean_over_processes, n_processes
 
 
 def latent_loss(head: nn.Sequential, embedding: Tensor, pairs: Pairs) -> Tensor:

@@ -18,8 +18,8 @@ from bams.losses.config import Compat, LossConfig, fitted_start
 from bams.losses.draws import Draws
 from bams.losses.hoa import cell_weights, hoa_targets, mallows_distance
 from bams.losses.latent import latent_loss
-from bams.losses.processes import mean_over_processes
 from bams.model.bams import BAMS
+from behaviorzoo.together import mean_over_processes
 
 
 class Sequences(Protocol):

@@ -9,6 +9,8 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+# With SIGUSR2 a scheduler says that the time is nearly over; only where somebody waits for it.
+_WARNING = {signal.SIGUSR2: "SIGUSR2"} if hasattr(signal, "SIGUSR2") else {}
 
 
 class StopTraining(BaseException):
@@ -42,7 +44,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         """Remember who has the signals now, and take them over."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+            awaited = [n for n in _WARNING if callable(signal.getsignal(n))]
+            self._before = {n: signal.getsignal(n) for n in (*_SIGNALS, *awaited)}
             self.listen()
         return self
 
@@ -63,4 +66,5 @@ class StopRequest:
         self.signal = number
         again = "; Ctrl-C again ends at once" if number == signal.SIGINT else ""
         # print() may be the very call that the signal interrupts, and it is not reentrant.
-        os.write(2, f"\n{_SIGNALS[signal.Signals(number)]}: saving, then ending{again}\n".encode())
+        name = {**_SIGNALS, **_WARNING}[signal.Signals(number)]
+        os.write(2, f"\n{name}: saving, then ending{again}\n".encode())

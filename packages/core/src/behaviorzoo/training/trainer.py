@@ -15,6 +15,7 @@ from typing import Any, cast
 import lightning
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities import rank_zero_only
@@ -23,6 +24,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from behaviorzoo.batches import BatchLoader
 from behaviorzoo.checkpoints import CHECKPOINTS_FOLDER, find_checkpoints, read_metadata
 from behaviorzoo.errors import UserError
+from behaviorzoo.launch.processes import launched_together
 from behaviorzoo.training.checkpointing import CheckpointWriter, FolderCheckpointIO
 from behaviorzoo.training.config import TrainerConfig
 from behaviorzoo.training.logs import MetricsLog
@@ -67,10 +69,13 @@ def build_trainer(
     if strategy == "auto" and processes > 1:
         strategy = DDPStrategy(find_unused_parameters=False, gradient_as_bucket_view=True)
     plugins: list[Any] = [FolderCheckpointIO()]
-    if SLURMEnvironment.detect():
-        # Saving and requeueing on a signal is done here, not by Lightning.
-        plugins.append(SLURMEnvironment(auto_requeue=False))
+    if launched_together():
+        # The variables of torch's own launcher, whoever started the processes.
+        plugins.append(TorchElasticEnvironment())
     with _quiet():
+        if not launched_together() and SLURMEnvironment.detect():
+            # Saving and requeueing on a signal is done here, not by Lightning.
+            plugins.append(SLURMEnvironment(auto_requeue=False))
         try:
             return lightning.Trainer(
                 accelerator=cfg.accelerator,
@@ -163,13 +168,16 @@ def fit(
     parts.append(CheckpointWriter(cfg, run_dir, config, metadata, log, stop))
     trainer = build_trainer(cfg, run_dir, parts)
     clean_and_write(run_dir, config)
+    asked: StopTraining | None = None
     with stop, _quiet():
         try:
             trainer.fit(module, loader, ckpt_path=None if start is None else str(start))
         except StopTraining as end:
-            _end_early(end, run_dir)
+            asked = end
         except SIGTERMException:  # it came before the first batch, when Lightning still listened
-            _end_early(StopTraining(signal.SIGTERM), run_dir)
+            asked = StopTraining(signal.SIGTERM)
+    if asked is not None:
+        _end_early(asked, run_dir)
     return find_checkpoints(run_dir / CHECKPOINTS_FOLDER)[-1]
 
 
@@ -201,6 +209,11 @@ def _end_early(end: StopTraining, run_dir: Path) -> None:
     _say(f"stopped; {where}; go on with --resume")
     if end.signal == signal.SIGINT:
         raise KeyboardInterrupt from end
+    if end.signal == signal.SIGUSR2:
+        # For whoever started the run: submitit puts the job back into the queue and ends this
+        # process, if it is the one that speaks for all. The others have nothing more to do.
+        signal.raise_signal(signal.SIGUSR2)
+        raise SystemExit(0) from end
     if end.signal is not None:
         raise SystemExit(_EXIT_TERMINATED) from end
 

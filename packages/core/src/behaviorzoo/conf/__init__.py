@@ -1,1 +1,0 @@
-"""Configuration groups that every method shares; found by ``behaviorzoo.config.compose``."""
