@@ -105,7 +105,7 @@ def test_shapes_and_colours_can_be_told_apart():
 @pytest.mark.parametrize(
     ("motion", "shape", "options", "message"),
     [
-        ("cirle", "star", {}, "did you mean 'circle'"),
+        ("circles", "star", {}, "did you mean 'circle'"),
         ("circle", "stra", {}, "did you mean 'star'"),
         ("circle", "star", {"n_frames": 0}, "0 frames"),
     ],
