@@ -204,6 +204,10 @@ def _of_type(kind: Any, path: list[str]) -> tuple[set[str], bool]:
     parts = list(_registered(kind)) if isinstance(kind, str) else [kind]
     if not parts:
         raise UserError(f"{'.'.join(path)}: no part is called type={kind!r}; check its spelling")
+    if kind == "UasSampleFrames":  # hands its arguments to a table of settings
+        from uas_swin.data.sampling import SamplingConfig
+
+        parts = [SamplingConfig]
     taken = [_arguments(part) for part in parts]
     return set().union(*(names for names, _ in taken)), any(others for _, others in taken)
 

@@ -465,7 +465,7 @@ def _about(
         "weights": weights,
         "pipelines": plan.pipelines,
         "normalisation": _plain(config.model.data_preprocessor),
-        "lists": fingerprint(json.loads(_text(items)), json.loads(plan.samples.to_json())),
+        "lists": fingerprint(json.loads(_text(items)), plan.samples.to_dict("list")),
         "seed": settings.seed if settings.augmented_views else None,
         "precision": settings.precision,
         "bad_videos": settings.bad_videos,

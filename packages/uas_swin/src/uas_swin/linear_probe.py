@@ -111,8 +111,8 @@ class Heads:
             part = features[flat[start : start + 4096]] @ wide
             shares[start : start + 4096] = softmax(part.reshape(-1, *bias.shape) + bias)
         sums = np.add.reduceat(shares, np.concatenate([[0], ends[:-1]]), axis=0)
-        means = sums / np.diff(ends, prepend=0)[:, None, None]
-        return means.transpose(1, 0, 2)
+        sums /= np.diff(ends, prepend=0)[:, None, None].astype(np.float32)
+        return sums.transpose(1, 0, 2)
 
 
 def fit_heads(
@@ -319,7 +319,8 @@ def nearest_neighbours(
 
 
 def _unit(features: Float) -> Float:
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.maximum(lengths, np.float32(1e-12))
 
 
 def _single(value: Any) -> Any:

@@ -155,6 +155,9 @@ def _settings(config: str | Path, options: RunOptions) -> Config:
         settings.randomness.seed = options.seed
     if options.deterministic:
         settings.randomness.deterministic = True
+    # Loggers are kept by name: two runs of one process must not share one.
+    name = f"{Path(str(settings.filename)).stem}_{Path(settings.work_dir).resolve().name}"
+    settings.setdefault("experiment_name", name)
     return settings
 
 

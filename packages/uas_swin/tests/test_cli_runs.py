@@ -1,0 +1,373 @@
+"""The command line from end to end, with a tiny network and generated clips."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from behaviorzoo.embeddings import open_embeddings
+from behaviorzoo.synthetic_video import write_clips
+from behaviorzoo.video import VideoReader
+from uas_swin.checkpoints import build_model, read_checkpoint
+from uas_swin.cli import main
+from uas_swin.config import config_path
+from uas_swin.feature_store import FeatureStore
+
+MOTIONS = ("circle", "left-right", "up-down")
+CONFIG = """
+_base_ = {base!r}
+
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4]),
+        window_size=(2, 2, 2),
+    ),
+)
+load_from = None
+classes = {classes!r}
+lists = dict(train={train!r}, val={val!r}, videos={videos!r})
+optim_wrapper = dict(accumulative_counts=2)
+param_scheduler = dict(epochs=2)
+train_cfg = dict(max_epochs=2, val_interval=1)
+randomness = dict(seed=3)
+
+
+def _steps(short, crop, **sampling):
+    return [
+        dict(type="UasOpenVideo"),
+        dict(type="UasSampleFrames", clip_len=4, **sampling),
+        dict(type="UasDecode"),
+        dict(type="UasResize", scale=(-1, short)),
+        *crop,
+        dict(type="UasFormatShape"),
+        dict(type="PackActionInputs"),
+    ]
+
+
+_random = [
+    dict(type="UasRandomResizedCrop"),
+    dict(type="UasResize", scale=(32, 32), keep_ratio=False),
+    dict(type="UasFlip"),
+]
+_centre = [dict(type="UasCenterCrop", crop_size=32)]
+_three = [dict(type="UasThreeCrop", crop_size=32)]
+train_dataloader = dict(num_workers=0, dataset=dict(pipeline=_steps(36, _random)))
+val_dataloader = dict(num_workers=0, dataset=dict(pipeline=_steps(36, _centre, test_mode=True)))
+test_dataloader = dict(
+    num_workers=0, dataset=dict(pipeline=_steps(32, _three, num_clips=2, test_mode=True))
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """Clips, lists and a configuration; folder and files have blanks in their names."""
+    folder = tmp_path_factory.mktemp("work place")
+    write_clips(folder / "my clips", MOTIONS, 4, n_frames=10, size=40)
+    videos = str(folder / "my clips")
+    words = ["prepare", "folder", videos, "--out", str(folder / "lists"), "--name", "v"]
+    assert main([*words, "--val-share", "0.25"]) == 0
+    lists = {split: str(folder / "lists" / f"v_{split}.txt") for split in ("train", "val")}
+    classes = str(folder / "lists" / "v_classes.txt")
+    base = str(config_path("own_videos_tiny"))
+    text = CONFIG.format(base=base, classes=classes, videos=videos, **lists)
+    (folder / "tiny.py").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(workplace) -> Path:
+    """An uninterrupted training of two epochs, validated."""
+    words = ["train", str(workplace / "tiny.py"), "--work-dir", str(workplace / "run")]
+    assert main([*words, "--validate"]) == 0
+    return workplace / "run"
+
+
+@pytest.fixture(scope="module")
+def features(workplace, run) -> Path:
+    words = ["extract", str(workplace / "tiny.py"), str(run / "epoch_2.pth"), "--no-progress"]
+    assert main([*words, "--out", str(workplace / "feat"), "--augmented-views", "2"]) == 0
+    return workplace / "feat"
+
+
+def test_resumed_run_is_the_uninterrupted_one(workplace, run):
+    config, parts = str(workplace / "tiny.py"), str(workplace / "parts")
+    words = ["train", config, "--work-dir", parts]
+    assert main([*words, "--cfg-options", "train_cfg.max_epochs=1"]) == 0
+    assert main([*words, "--resume", "--seed", "99"]) == 0  # the seed of the run is kept
+    whole, resumed = (read_checkpoint(f / "epoch_2.pth") for f in (run, Path(parts)))
+    for name, value in whole.state.items():
+        assert torch.equal(value, resumed.state[name]), name
+    begin = read_checkpoint(Path(parts) / "epoch_1.pth").state
+    assert any(not torch.equal(value, begin[name]) for name, value in whole.state.items())
+
+
+def test_used_folders_are_not_overwritten(workplace, run, capsys):
+    words = ["train", str(workplace / "tiny.py"), "--work-dir"]
+    assert main([*words, str(run)]) == 2
+    assert "--resume, begin anew with --overwrite" in capsys.readouterr().err
+    assert main([*words, str(workplace / "empty"), "--resume"]) == 2
+    assert "no checkpoint to resume from" in capsys.readouterr().err
+
+
+def test_scores_of_a_test(workplace, run, capsys):
+    """Six views a video, averaged; metrics by name; scores in every format."""
+    out = workplace / "scores.pkl"
+    words = ["test", str(workplace / "tiny.py"), str(run / "epoch_2.pth"), "--out", str(out)]
+    words += [
+        "--work-dir",
+        str(workplace / "test"),
+        "--eval",
+        "top_k_accuracy",
+        "mean_class_accuracy",
+    ]
+    assert main([*words, "--eval-options", "topk=1,2"]) == 0
+    scores = pickle.loads(out.read_bytes())
+    assert np.shape(scores) == (3, 3)
+    np.testing.assert_allclose(np.sum(scores, axis=1), 1, rtol=1e-5)
+    found = json.loads((workplace / "test" / "evaluation.json").read_text())
+    assert set(found["scores"]) == {"top1", "top2", "mean1"}
+    assert found["classes"] == list(MOTIONS)
+    hits = np.argmax(scores, axis=1) == [0, 1, 2]
+    assert found["scores"]["top1"] == pytest.approx(hits.mean())
+    assert main([*words[:3], "--out", str(workplace / "s.json"), "--average-clips", "score",
+                 "--work-dir", str(workplace / "test2")]) == 0  # fmt: skip
+    logits = np.array(json.loads((workplace / "s.json").read_text()))
+    assert not np.allclose(logits.sum(axis=1), 1)
+    capsys.readouterr()
+    assert main(words[:3]) == 2
+    assert "--eval METRIC ... or --out FILE" in capsys.readouterr().err
+    assert main([*words[:3], "--eval", "top_accuracy"]) == 2
+    assert "did you mean 'top_k_accuracy'" in capsys.readouterr().err
+
+
+def test_features_are_those_of_the_network(workplace, run, features):
+    store = FeatureStore(features)
+    assert store.features.shape == (9 * (1 + 2) + 3 * 6, 64)
+    assert store.kinds("train") == ["val", "random_0", "random_1"]
+    model = build_model(run / "epoch_2.pth")
+    from uas_swin.config import load_config
+    from uas_swin.registration import register_all
+
+    register_all()
+    from mmengine.registry import DATASETS, DefaultScope
+
+    config = load_config(workplace / "tiny.py")
+    with DefaultScope.overwrite_default_scope("mmaction"):
+        data = DATASETS.build(config.test_dataloader.dataset)
+    views = store.views("test")
+    mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1, 1)
+    for sample in range(3):
+        x = (data[sample]["inputs"] - mean) / std
+        with torch.no_grad():
+            expected = model.features(x[None])[0]
+        np.testing.assert_allclose(views.features[views.rows[sample]], expected, atol=2e-5)
+    assert views.labels.tolist() == [0, 1, 2]
+    first, second = store.views("train", ["random_0"]), store.views("train", ["random_1"])
+    assert not np.allclose(first.means(), second.means())
+
+
+def test_extraction_goes_on_and_refuses_others(workplace, run, features, capsys, monkeypatch):
+    import uas_swin.extract as module
+
+    words = ["extract", str(workplace / "tiny.py"), str(run / "epoch_2.pth"), "--no-progress"]
+    words += ["--augmented-views", "2", "--out"]
+    whole = FeatureStore(features)
+    write, written = module._write_part, []
+
+    def stops(path, found):
+        write(path, found)
+        written.append(path.name)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    out = workplace / "stopped"
+    settings = module.ExtractSettings
+    monkeypatch.setattr(module, "ExtractSettings", lambda **given: settings(**given, part=4))
+    monkeypatch.setattr(module, "_write_part", stops)
+    assert main([*words, str(out)]) == 130
+    assert main(["probe", str(out), "--out", str(workplace / "x")]) == 2
+    assert "is not finished" in capsys.readouterr().err
+    monkeypatch.setattr(module, "_write_part", lambda *a: (write(*a), written.append(a[0].name)))
+    assert main([*words, str(out)]) == 0
+    assert len(written) == len(set(written)) == 8  # nothing was done twice
+    np.testing.assert_allclose(FeatureStore(out).features, whole.features, atol=2e-5)
+    pd.testing.assert_frame_equal(FeatureStore(out).samples, whole.samples)
+    capsys.readouterr()
+    assert main([*words, str(out)]) == 0
+    assert "has these features already" in capsys.readouterr().out
+    words[2] = str(run / "epoch_1.pth")
+    assert main([*words, str(out)]) == 2
+    assert "another extraction (weights differ)" in capsys.readouterr().err
+
+
+def test_broken_videos_are_named_or_skipped(workplace, run, capsys):
+    bad = workplace / "my clips" / "circle" / "bad.mp4"
+    bad.write_bytes(b"no video at all" * 40)
+    listing = workplace / "with_bad.txt"
+    lines = (workplace / "lists" / "v_train.txt").read_text().splitlines()
+    listing.write_text("\n".join([lines[0], "circle/bad.mp4 0", *lines[1:]]) + "\n")
+    words = ["extract", str(workplace / "tiny.py"), str(run / "epoch_2.pth"), "--no-progress",
+             "--splits", "train", "--cfg-options", f"lists.train={listing}", "--out"]  # fmt: skip
+    assert main([*words, str(workplace / "f1")]) == 2
+    error = capsys.readouterr().err
+    assert "with_bad.txt, line 2: " in error
+    assert "bad.mp4" in error
+    assert error.count("\n") == 1
+    assert main([*words, str(workplace / "f2"), "--bad-videos", "skip"]) == 0
+    assert "1 videos left out" in capsys.readouterr().out
+    store = FeatureStore(workplace / "f2")
+    assert len(store.views("train")) == 9
+    assert "circle/bad.mp4" in (workplace / "f2" / "skipped.csv").read_text()
+    bad.unlink()
+
+
+def test_probe_and_its_head(workplace, features, capsys):
+    out = workplace / "probe"
+    words = ["probe", str(features), "--out", str(out), "--lr", "0.01", "0.1", "--seeds", "0", "1"]
+    assert main(words) == 0
+    assert "1 neighbour" in capsys.readouterr().out
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(scores["metric"]) == {"top1", "top5", "mean1"}
+    assert len(scores.loc[(scores["readout"] == "probe") & (scores["metric"] == "top1")]) == 4
+    predictions = pd.read_csv(out / "predictions.csv")
+    found = json.loads((out / "evaluation_test.json").read_text())
+    assert found["scores"]["top1"] == (predictions["label"] == predictions["predicted"]).mean()
+    words = ["test", str(workplace / "tiny.py"), str(out / "head"), "--out", str(out / "s.json")]
+    assert main([*words, "--work-dir", str(out / "test"), "--eval", "top_k_accuracy"]) == 0
+    tested = np.array(json.loads((out / "s.json").read_text()))
+    np.testing.assert_allclose(tested.max(axis=1), predictions["probability"], atol=2e-5)
+    assert main(["probe", str(features), "--out", str(out)]) == 2
+    assert "has a probe already" in capsys.readouterr().err
+
+
+def test_folds(workplace, features, capsys):
+    words = ["probe", str(features), "--lr", "0.1", "--folds"]
+    assert main([*words, "loo", "--out", str(workplace / "loo")]) == 0
+    predictions = pd.read_csv(workplace / "loo" / "predictions.csv")
+    assert len(predictions) == 9
+    assert not (workplace / "loo" / "head").exists()
+    assert main([*words, "3", "--out", str(workplace / "k3"), "--group", r"(\d+)\.mp4"]) == 0
+    assert "left out: 3 folds" in capsys.readouterr().out
+    assert main([*words, "many", "--out", str(workplace / "k4")]) == 2
+
+
+def test_report(workplace, run, features):
+    if not (workplace / "loo").exists():
+        main(["probe", str(features), "--folds", "loo", "--out", str(workplace / "loo")])
+    page = workplace / "report.html"
+    sources = [str(run), str(workplace / "loo"), str(workplace / "lists" / "v_report.json")]
+    assert main(["report", *sources, "--out", str(page)]) == 0
+    text = page.read_text()
+    for word in ("left-right", "Confusion matrix", "5 neighbours", "Validation", "Configuration"):
+        assert word in text
+    assert main(["report", str(workplace / "my clips"), "--out", str(page)]) == 2
+
+
+def test_embedding_of_frames(workplace, run):
+    out = workplace / "e.nc"
+    clips = workplace / "my clips" / "circle"
+    words = ["embed", str(clips), "--checkpoint", str(run / "epoch_2.pth"), "--no-progress"]
+    words += ["--window", "4", "--stride", "3", "--size", "32", "--out", str(out)]
+    assert main(words) == 0
+    model = build_model(run / "epoch_2.pth")
+    from uas_swin.embed import WindowSettings, windows
+
+    with open_embeddings(out) as found:
+        assert found.recordings == [f"circle_{i:03d}" for i in range(4)]
+        assert found.span("circle_001") == (0, 10)
+        rows = found.read("window", "circle_001")
+    with VideoReader(clips / "circle_001.mp4") as video:
+        parts = list(windows(video, WindowSettings(4, 3, size=32)))
+    assert [start for start, _ in parts] == [0, 3, 6]
+    mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1, 1)
+    with torch.no_grad():
+        own = [model.features(((clip - mean) / std)[None])[0, 0].numpy() for _, clip in parts]
+    for frame in range(10):
+        over = [own[i] for i, (start, _) in enumerate(parts) if start <= frame < start + 4]
+        np.testing.assert_allclose(rows[frame], np.mean(over, axis=0), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("circle/circle_000.mp4", "line 2: 'circle/circle_000.mp4' has no label"),
+        ("circle/circle_000.mp4 3", "line 2: label 3 is out of range; class ids go from 0 to 2"),
+        ("circle/circle_000.mp4 circel", "has no label; .*did you mean 'circle'"),
+        ("circle/gone.mp4 0", "line 2: .*gone.mp4: no such file"),
+    ],
+)
+def test_bad_lines(workplace, capsys, line, message):
+    listing = workplace / "bad.txt"
+    listing.write_text(f"circle/circle_001.mp4 0\n{line}\n")
+    words = ["train", str(workplace / "tiny.py"), "--work-dir", str(workplace / "bad")]
+    assert main([*words, "--cfg-options", f"lists.train={listing}"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]  # mmengine may warn before
+    assert error.startswith("error: ")
+    assert re.search(message, error), error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "mammalnet_k600"], "kinetics600_22k.pth: no such weights .load_from."),
+        (["train", "mamalnet_k600"], "did you mean 'mammalnet_k600'"),
+        (["train", "mammalnet_k600", "--gpus", "2"], "torchrun"),
+        (["train", "mammalnet_k600", "--valdate"], "did you mean '--validate'"),
+        (["train", "mammalnet_k600", "--resume", "a", "--resume-from", "b"], "mean the same"),
+        (["test", "mammalnet_k600", "gone.pth", "--eval", "top_k_accuracy"], "gone.pth: no such"),
+        (["extract", "mammalnet_k600", "gone.pth", "--out", "x"], "gone.pth: no such checkpoint"),
+        (["probe", "gone", "--out", "x"], "gone: no such folder"),
+        (["embed", "gone.mp4", "--checkpoint", "x", "--out", "y.nc"], "gone.mp4: no such video"),
+        (["embed", "g.mp4", "--checkpoint", "x", "--out", "y.nc", "--stride", "64"], "--stride 64"),
+        (["prepare", "mammalnet", "x", "--out", "y"], "needs --annotations"),
+        (["prepare", "folder", "x", "--out", "y", "--k600", "z"], "--k600 is not for folder"),
+        (["report", "gone", "--out", "x.html"], "gone: neither a run"),
+        (["convert", "gone.pth", "x.pth", "--to", "ours"], "gone.pth: no such checkpoint"),
+        (["trian"], "did you mean 'train'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+
+
+def test_mistakes_in_workers_are_one_line(workplace, capsys):
+    bad = workplace / "my clips" / "circle" / "broken.mp4"
+    bad.write_bytes(b"no video at all" * 40)
+    listing = workplace / "broken.txt"
+    listing.write_text("circle/broken.mp4 0\n")
+    words = ["train", str(workplace / "tiny.py"), "--work-dir", str(workplace / "b")]
+    changes = [f"lists.train={listing}", "train_dataloader.num_workers=1"]
+    assert main([*words, "--cfg-options", *changes]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "broken.txt, line 1: " in error
+    bad.unlink()
+
+
+def test_two_processes_train_together(workplace, tmp_path):
+    """By gloo, without a GPU; both steps see the gradients of both."""
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
+             "-m", "uas_swin.cli", "train", str(workplace / "tiny.py"), "--launcher", "pytorch",
+             "--work-dir", str(tmp_path / "two"), "--validate",
+             "--cfg-options", "train_cfg.max_epochs=1"]  # fmt: skip
+    answer = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    content = torch.load(tmp_path / "two" / "epoch_1.pth", weights_only=False)
+    assert content["meta"]["iter"] == 5  # nine clips, two at a time
+    assert answer.stdout.count("run: ") == 1
