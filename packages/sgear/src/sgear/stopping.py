@@ -27,11 +27,11 @@ class RunStop(StopRequest):
 
     def __enter__(self) -> RunStop:
         """Take the signals over."""
-        super().__enter__()
         number = requeue_signal()
+        handler = None if number is None else signal.getsignal(number)
+        super().__enter__()
         if number is not None and self._before:
-            self._requeue = signal.getsignal(number)
-            self._before[number] = self._requeue
+            self._requeue = self._before[number] = handler
             signal.signal(number, self._receive)
         return self
 
