@@ -1,0 +1,74 @@
+# ruff: noqa: C408  (the way mmengine writes configurations)
+"""A small network and small clips (16 frames of 64 pixels), to try everything on a CPU.
+
+Set classes, lists.train, lists.val and lists.videos (see `uas-swin prepare folder`).
+"""
+
+_base_ = [
+    "./_base_/swin_base.py",
+    "./_base_/clips_32x1.py",
+    "./_base_/schedule_30e.py",
+    "./_base_/runtime.py",
+]
+
+model = dict(
+    backbone=dict(
+        arch=dict(
+            _delete_=True,
+            embed_dims=32,
+            depths=[2, 2, 2],
+            num_heads=[2, 4, 8],
+        ),
+        window_size=(8, 4, 4),
+        drop_path_rate=0.05,
+    ),
+    cls_head=dict(dropout_ratio=0.2),
+)
+classes = "data/videos/videos_classes.txt"
+lists = dict(
+    train="data/videos/videos_train.txt",
+    val="data/videos/videos_val.txt",
+    videos="data/videos",
+)
+
+
+def _steps(interval, short, crop, **sampling):
+    return [
+        dict(type="UasOpenVideo", reader="pyav"),
+        dict(type="UasSampleFrames", clip_len=16, frame_interval=interval, **sampling),
+        dict(type="UasDecode"),
+        dict(type="UasResize", scale=(-1, short)),
+        *crop,
+        dict(type="UasFormatShape"),
+        dict(type="PackActionInputs"),
+    ]
+
+
+_random = [
+    dict(type="UasRandomResizedCrop", area_range=(0.7, 1.0)),
+    dict(type="UasResize", scale=(64, 64), keep_ratio=False),
+    dict(type="UasFlip", flip_ratio=0.5),
+]
+_centre = [dict(type="UasCenterCrop", crop_size=64)]
+_three = [dict(type="UasThreeCrop", crop_size=64)]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    dataset=dict(pipeline=_steps(2, 72, _random)),
+)
+val_dataloader = dict(
+    batch_size=8,
+    dataset=dict(pipeline=_steps(2, 72, _centre, test_mode=True)),
+)
+test_dataloader = dict(
+    batch_size=8,
+    dataset=dict(pipeline=_steps(2, 64, _three, test_mode=True)),
+)
+# From nothing: a high rate, everywhere.
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-3),
+    accumulative_counts=1,
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))),
+)
+work_dir = "./work_dirs/small_videos"
