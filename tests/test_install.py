@@ -128,6 +128,31 @@ def test_hysp_alone(wheels: Path, tmp_path: Path) -> None:
 
 
 @needs_uv
+def test_sgear_alone(wheels: Path, tmp_path: Path) -> None:
+    """Its experiments and its configuration tree come with the wheel."""
+    binaries = environment_of(tmp_path, wheels, "behaviorzoo-sgear")
+    installed = run(f"{UV} pip list --python {binaries.parent}", tmp_path)
+    assert "transformers" in installed
+    assert "mmaction2" not in installed
+    assert "behaviorzoo-h" not in installed
+    assert "launch" in run(f"{binaries}/sgear --help", tmp_path)
+    assert "ek100_SGEAR_vit" in run(f"{binaries}/sgear launch --list", tmp_path)
+    wrong = run(f"{binaries}/sgear train opt.optimiser=adam", tmp_path, code=2)
+    assert "did you mean 'opt.optimizer" in wrong
+
+
+@needs_uv
+def test_uas_swin_alone(wheels: Path, tmp_path: Path) -> None:
+    binaries = environment_of(tmp_path, wheels, "behaviorzoo-uas-swin")
+    installed = run(f"{UV} pip list --python {binaries.parent}", tmp_path)
+    assert "mmaction2" in installed
+    assert "behaviorzoo-s" not in installed
+    assert "extract" in run(f"{binaries}/uas-swin --help", tmp_path)
+    said = run(f"{binaries}/uas-swin info mammalnet_k600", tmp_path)
+    assert "87651284" in "".join(c for c in said if c.isdigit())
+
+
+@needs_uv
 def test_the_evaluator_alone(wheels: Path, core: Path, tmp_path: Path) -> None:
     """It needs no torch, and takes the core's files."""
     binaries = environment_of(tmp_path, wheels, "behaviorzoo-hieras-eval")
