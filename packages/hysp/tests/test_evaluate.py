@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -34,7 +34,7 @@ from hysp.evaluate.fitting import Samples, fit
 from hysp.evaluate.hand import hand_features
 from hysp.evaluate.neighbours import neighbour_votes
 from hysp.evaluate.protocols import Side, StreamInputs, classifier_on, run_round
-from hysp.evaluate.run import evaluate, open_sets
+from hysp.evaluate.run import evaluate, open_sets, random_encoder
 from hysp.hyperbolic import distance, exp_map
 from hysp.model import STGCN, EncoderConfig, GraphConfig, ModelConfig, build_model
 
@@ -238,7 +238,8 @@ def test_hand_features_clip_by_clip(data):
 def test_folds_of_groups_and_all_that_is_written(clips, network, tmp_path):
     config = settings_of(
         clips, network, tmp_path, folds=4, tasks=["action", "mood"],
-        baselines=["hand", "hand_rows", "scratch"], scratch_epochs=1, head="logistic",
+        baselines=["hand", "hand_rows", "rows", "random", "scratch"], scratch_epochs=1,
+        head="logistic", penalties=[1.0],
     )  # fmt: skip
     result = evaluate(config, progress=False)
     files = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
@@ -267,6 +268,23 @@ def test_folds_of_groups_and_all_that_is_written(clips, network, tmp_path):
     ].sort_values("name")
     assert rows["label"].tolist() == np.array(CLASSES)[reference].tolist()
 
+    plain = {level.name: level for level in result.levels if level.task == "action"}
+    by_rows, born = plain["linear, folds of rows"], plain["random encoder"]
+    cv = StratifiedKFold(4).split(data.labels, data.labels)
+    for r, (_, test) in zip(by_rows.rounds, cv, strict=True):
+        assert r.rows.tolist() == test.tolist()
+    assert (
+        by_rows.rounds[0].train_counts.tolist() != plain["linear"].rounds[0].train_counts.tolist()
+    )
+    options = plain["linear"].rounds[0].outcome.model.config.encoder
+    features = extract_features(
+        random_encoder(options, config.seed, data, "joint"), data, progress=False
+    )
+    chosen = born.rounds[0].outcome.model
+    with torch.no_grad():
+        logits = chosen.head(features[torch.from_numpy(born.rounds[0].rows)])
+    np.testing.assert_allclose(born.rounds[0].outcome.logits, logits, rtol=1e-3, atol=1e-3)
+
     mood = whole[whole["task"] == "mood"]
     assert (mood["n_test"].astype(int) == (np.arange(N) % 5 != 0).sum()).all()
     with np.load(tmp_path / "scores" / "action_linear.npz") as saved:
@@ -276,7 +294,7 @@ def test_folds_of_groups_and_all_that_is_written(clips, network, tmp_path):
         fold = group_folds(data.groups, 4, 0)
         assert (saved["fold"] == fold).all()
     assert json.loads((tmp_path / "evaluation.json").read_text())["split"].startswith("4 folds")
-    assert len(result.levels) == 8
+    assert len(result.levels) == 12
     page = (tmp_path / "report.html").read_text()
     assert "Recall of every class, action" in page
     assert str(tmp_path) not in page.replace(f"out: {tmp_path}", "").replace(str(clips), "")
@@ -379,6 +397,7 @@ def test_supervised_from_scratch_needs_no_checkpoint(clips, tmp_path):
         (["checkpoint=x", "folds=5", "data.benchmark=xsub"], "both say who tests"),
         (["checkpoint=x", "optim.epochs=0"], "epochs = 0"),
         (["checkpoint=x", "baselines=[hand_rows]"], "give folds=5"),
+        (["checkpoint=x", "protocol=semi", "baselines=[random]"], "take scratch"),
         (["checkpoint=x", "precision=16", "protocol=semi", "head=euclidean"], "precision=16"),
     ],
 )

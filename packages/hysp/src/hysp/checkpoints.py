@@ -8,17 +8,17 @@ configuration. Loading is strict: a missing, unexpected or misshapen key is name
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from behaviorzoo import checkpoints as folders
+from behaviorzoo import trained
 from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.schema import from_dict
-from behaviorzoo.weights import load_torch_file, strict_load
+from behaviorzoo.weights import load_torch_file
 from hysp.author_options import (
     classifier_options,
     infer_options,
@@ -46,26 +46,19 @@ SECTIONS: dict[str, type] = {"classifier": ClassifierConfig, "model": ModelConfi
 """Section of our configurations -> the options of the network in it; the first that is there."""
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """A checkpoint that has been read.
+class LoadedModel(trained.LoadedModel[ModelConfig | ClassifierConfig]):
+    """A checkpoint that has been read: for pre-training, or an encoder with a head.
 
-    Attributes:
-        config: Options of the network: for pre-training, or an encoder with a head.
-        state: Parameter name -> tensor on the CPU.
-        compat: The ``compat`` it was trained with.
-        full_config: The whole configuration of the run, where the checkpoint is one of ours.
-        metadata: Ours: versions, step, metrics. Theirs: ``epoch``, ``global_step`` and ``cfg``,
-            their configuration in plain containers.
-        path: The folder or file.
+    The ``metadata`` of an authors' file are ``epoch``, ``global_step`` and ``cfg``, their
+    configuration in plain containers.
     """
 
-    config: ModelConfig | ClassifierConfig
-    state: dict[str, Tensor]
-    compat: str
-    full_config: dict[str, Any] | None
-    metadata: dict[str, Any]
-    path: Path
+    @property
+    def compat(self) -> str:
+        """The ``compat`` it was trained with; what the authors trained is ``upstream``."""
+        if self.full_config is None:
+            return "upstream"
+        return str(self.full_config.get("compat", "paper"))
 
 
 def load_checkpoint(
@@ -112,10 +105,8 @@ def build_encoder(
     }
     if not state:
         raise UserError(f"{loaded.path}: has no {branch} encoder")
-    with torch.random.fork_rng(devices=[]):  # its random weights must not move the run's seed
-        encoder = STGCN(loaded.config.encoder)
-    strict_load(encoder, state, str(loaded.path))
-    return encoder.eval()
+    make = partial(STGCN, loaded.config.encoder)
+    return trained.network_with(make, state, str(loaded.path))
 
 
 def build_network(
@@ -139,13 +130,14 @@ def network_of(loaded: LoadedModel) -> HYSP | SimSiam | SkeletonCLR | Classifier
     Raises:
         UserError: The weights do not fit the options.
     """
-    with torch.random.fork_rng(devices=[]):
-        if isinstance(loaded.config, ClassifierConfig):
-            network = Classifier(loaded.config)
-        else:
-            network = build_model(loaded.config, loaded.compat)
-    strict_load(network, loaded.state, str(loaded.path))
-    return network.eval()
+    config = loaded.config
+
+    def make() -> HYSP | SimSiam | SkeletonCLR | Classifier:
+        if isinstance(config, ClassifierConfig):
+            return Classifier(config)
+        return build_model(config, loaded.compat)
+
+    return trained.network_with(make, loaded.state, str(loaded.path))
 
 
 def _load_folder(path: Path) -> LoadedModel:
@@ -157,8 +149,7 @@ def _load_folder(path: Path) -> LoadedModel:
             f"{where}: no section {' or '.join(map(repr, SECTIONS))}, so the network is unknown"
         )
     config = from_dict(SECTIONS[section], found.config[section], where=f"{where}, {section}")
-    compat = found.config.get("compat", "paper")
-    return LoadedModel(config, found.state, compat, found.config, found.metadata, found.path)
+    return LoadedModel(config, found.state, found.config, found.metadata, found.path)
 
 
 def _load_file(path: Path, config: ModelConfig | ClassifierConfig | None) -> LoadedModel:
@@ -172,7 +163,7 @@ def _load_file(path: Path, config: ModelConfig | ClassifierConfig | None) -> Loa
     if config is None:
         config = _config(state, cfg, path)
     numbers = {n: content[n] for n in ("epoch", "global_step") if isinstance(content.get(n), int)}
-    return LoadedModel(config, state, "upstream", None, {"cfg": cfg, **numbers}, path)
+    return LoadedModel(config, state, None, {"cfg": cfg, **numbers}, path)
 
 
 def _state_dict(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ from hysp.data import SkeletonData, has_split, open_data
 from hysp.hyperbolic import at_least_single
 from hysp.losses import pair_metrics
 from hysp.model import HYSP, PairOutput, SimSiam, SkeletonCLR, build_model
+from hysp.model.start import start_from_data
 from hysp.optim import build_optimizer, rate_factor
 from hysp.streams import apply_stream
 
@@ -222,6 +223,8 @@ def pretrain(cfg: PretrainConfig, resume: bool = False) -> Path:
     _tell_data(data)
     cfg = sized(cfg, data.skeleton, data.shape[0])
     model = initial_network(cfg, weights)
+    if weights is None and start is None:
+        model = started(model, data, cfg.stream)
     trainer = within_schedule(cfg.trainer, cfg.optim.epochs)
     sequences = Sequences(data)
     loader = BatchLoader(_batches(cfg, len(data)), sequences)
@@ -261,6 +264,22 @@ def initial_network(
         model = build_model(cfg.model, cfg.compat)
     if weights is not None:
         strict_load(model, weights.state, str(weights.path))
+    return model
+
+
+def started(
+    model: HYSP | SimSiam | SkeletonCLR, data: SkeletonData, stream: str
+) -> HYSP | SimSiam | SkeletonCLR:
+    """A random network whose first norms start as its options say, see :mod:`hysp.model.start`.
+
+    Args:
+        model: Changed in place; online encoder and moving average start alike.
+        data: The training sequences.
+        stream: What is seen of them.
+    """
+    start_from_data(model.online_encoder, data, stream)
+    if not isinstance(model, SimSiam):
+        model.target_encoder.data_bn.load_state_dict(model.online_encoder.data_bn.state_dict())
     return model
 
 

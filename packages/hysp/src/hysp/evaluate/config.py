@@ -16,7 +16,7 @@ CONF = "hysp.evaluate.conf"
 
 Protocol = Literal["linear", "semi", "supervised", "knn", "transfer"]
 Head = Literal["euclidean", "hyperbolic", "logistic"]
-Baseline = Literal["hand", "hand_rows", "scratch"]
+Baseline = Literal["hand", "hand_rows", "rows", "random", "scratch"]
 Precision = Literal["32", "bf16", "16"]
 
 HEAD_RATES = {"euclidean": 1.0, "hyperbolic": 10.0}
@@ -142,14 +142,19 @@ class EvaluateConfig:
         default=0.07, metadata=_help("knn: a neighbour at similarity s has exp(s / this) votes")
     )
     penalties: list[float] = field(
-        default_factory=lambda: [0.1, 1.0, 10.0],
-        metadata=_help("logistic: penalties to choose from, by folds within the training samples"),
+        default_factory=lambda: [0.01, 0.1, 1.0, 10.0],
+        metadata=_help(
+            "logistic and hand features: penalties to choose from, by folds within the training "
+            "samples"
+        ),
     )
     baselines: list[Baseline] = field(
         default_factory=list,
         metadata=_help(
-            "hand: mean, deviation and mean speed of centred joints and logistic regression | "
+            "hand: mean, deviation and mean speed of centred joints, read by logistic regression | "
             "hand_rows: the same over rows in the order of the file (scikit-learn's cv=5) | "
+            "rows: the protocol itself over such rows | "
+            "random: the same encoder, frozen as it is born | "
             "scratch: the same encoder, supervised from random weights"
         ),
     )
@@ -183,13 +188,19 @@ class EvaluateConfig:
             if getattr(self, key) not in get_args(kind):
                 hint = suggest(getattr(self, key), get_args(kind))
                 problems.append(f"{key}: unknown {getattr(self, key)!r}; {hint}")
-        trained = self.protocol in ("semi", "supervised")
+        trained = not self.frozen
+        if trained and "random" in self.baselines:
+            problems.append(
+                f"baseline random is a frozen encoder, protocol={self.protocol} trains it: take "
+                "scratch"
+            )
         if trained and self.precision == "16":
             problems.append("precision=16 is for a frozen encoder; train it with 32 or bf16")
         if not self.checkpoint and self.protocol != "supervised":
             problems.append(f"protocol={self.protocol} needs an encoder: give checkpoint=RUN")
-        if "hand_rows" in self.baselines and self.folds is None:
-            problems.append("baseline hand_rows is one of folds: give folds=5")
+        of_rows = [name for name in self.baselines if name.endswith("rows")]
+        if of_rows and self.folds is None:
+            problems.append(f"baseline {of_rows[0]} is one of folds: give folds=5")
         if problems:
             raise UserError("; ".join(problems))
 

@@ -1,5 +1,7 @@
 """Names of the baselines in the results."""
 
 HAND = "hand features"
-HAND_ROWS = "hand features, folds of rows"
+RANDOM = "random encoder"
 SCRATCH = "supervised from scratch"
+OF_ROWS = ", folds of rows"
+HAND_ROWS = HAND + OF_ROWS

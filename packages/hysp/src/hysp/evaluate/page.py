@@ -12,7 +12,7 @@ from behaviorzoo.plots import confusion_matrix as draw_confusion
 from behaviorzoo.plots import save_figure
 from behaviorzoo.report.page import Report
 from behaviorzoo.score_table import OVERALL, with_overall
-from hysp.evaluate.levels import HAND_ROWS
+from hysp.evaluate.levels import OF_ROWS
 from hysp.evaluate.plots import accuracy_bars, training_curves
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def write_page(result: Evaluation, course: pd.DataFrame) -> None:
             for name, folds in details["folds"].items()
         ]
         report.add_table(pd.DataFrame(rows), collapsed="Top-1 accuracy of every fold")
-    if any(level.name == HAND_ROWS for level in result.levels):
+    if any(level.name.endswith(OF_ROWS) for level in result.levels):
         report.add_text(FOLDS_OF_ROWS, "note")
     report.section("Classes")
     for level in result.levels:

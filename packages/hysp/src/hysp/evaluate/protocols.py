@@ -247,7 +247,12 @@ def _logistic(
         head.weight.copy_(torch.from_numpy(coef))
         # A class without training samples: never the best, and a number that files can hold.
         head.bias.copy_(torch.from_numpy(np.where(np.isfinite(intercept), intercept, -1e30)))
-    return Outcome(logits, model, notes=[f"penalty {penalty:g} chosen among the training samples"])
+    return Outcome(logits, model, notes=[penalty_note(penalty)])
+
+
+def penalty_note(penalty: float) -> str:
+    """What the user is told of a penalty."""
+    return f"penalty {penalty:g} chosen among the training samples"
 
 
 def logistic_logits(
@@ -313,4 +318,5 @@ def scratch_settings(config: EvaluateConfig) -> EvaluateConfig:
         test_batch_size=config.optim.test_batch_size,
         eval_interval=epochs,
     )
-    return replace(config, protocol="supervised", head="euclidean", compat="paper", optim=optim)
+    own = {"protocol": "supervised", "head": "euclidean", "compat": "paper", "baselines": []}
+    return replace(config, **own, optim=optim)

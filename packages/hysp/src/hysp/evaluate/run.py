@@ -20,19 +20,24 @@ from hysp.data.splits import group_folds
 from hysp.evaluate.config import EvaluateConfig
 from hysp.evaluate.features import extract_features
 from hysp.evaluate.hand import hand_features
-from hysp.evaluate.levels import HAND, HAND_ROWS, SCRATCH
+from hysp.evaluate.levels import HAND, HAND_ROWS, OF_ROWS, RANDOM, SCRATCH
 from hysp.evaluate.protocols import (
     Outcome,
     Side,
     labelled_fraction,
     logistic_logits,
+    penalty_note,
     run_round,
     scratch_settings,
 )
 from hysp.evaluate.results import Evaluation, Level, Round, write_evaluation
 from hysp.inputs import check_fit, data_state, stream_of
 from hysp.model.config import EncoderConfig
+from hysp.model.start import start_from_data
 from hysp.model.stgcn import STGCN
+
+Features = tuple[Tensor | None, Tensor | None]
+"""Embeddings (N, D) of the samples that train and of those that test, where they are kept."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> Evaluation:
     for task in chosen_tasks(config, sets.train):
         own = sets.of_task(task)
         levels.append(_protocol(config, subject, own, features, progress=progress))
-        levels += _baselines(config, subject, own, progress)
+        levels += _baselines(config, subject, own, features, progress)
     details = {"checkpoint": subject.name, "stream": subject.stream, "split": sets.split}
     return write_evaluation(config, levels, details)
 
@@ -112,18 +117,27 @@ def open_subject(
     stream = stream_of(loaded, config.stream)
     if loaded is None:
         options = fitted_encoder(config.encoder, data.skeleton, data.shape[0], stream)
-        encoder = random_encoder(options, config.seed)
+        encoder = random_encoder(options, config.seed, data, stream)
         return Subject(encoder.to(device), stream, "random weights")
     encoder = build_encoder(config.checkpoint, branch=config.branch)
     check_fit(encoder.config, data, stream)
     return Subject(encoder.to(device), stream, loaded.path.name)
 
 
-def random_encoder(options: EncoderConfig, seed: int) -> STGCN:
-    """An encoder with random weights, in evaluation mode."""
+def random_encoder(options: EncoderConfig, seed: int, data: SkeletonData, stream: str) -> STGCN:
+    """An encoder as a training would start with it, in evaluation mode.
+
+    Args:
+        options: Of the encoder.
+        seed: Of its random weights.
+        data: What it would be trained on, see :mod:`hysp.model.start`.
+        stream: What it sees of them.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return STGCN(options).eval()
+        encoder = STGCN(options).eval()
+    start_from_data(encoder, data, stream)
+    return encoder
 
 
 def open_sets(config: EvaluateConfig, state: dict[str, Any]) -> Sets:
@@ -166,9 +180,7 @@ def chosen_tasks(config: EvaluateConfig, data: SkeletonData) -> list[str]:
     return tasks
 
 
-def _features(
-    config: EvaluateConfig, subject: Subject, sets: Sets, progress: bool
-) -> tuple[Tensor | None, Tensor | None]:
+def _features(config: EvaluateConfig, subject: Subject, sets: Sets, progress: bool) -> Features:
     """Embeddings of both sides, once for all tasks, folds and epochs."""
     if config.compat == "upstream" and config.protocol != "knn":
         return None, None  # the encoder is in training mode: its features change
@@ -191,7 +203,7 @@ def _protocol(
     config: EvaluateConfig,
     subject: Subject,
     sets: Sets,
-    features: tuple[Tensor | None, Tensor | None],
+    features: Features,
     name: str | None = None,
     progress: bool = False,
 ) -> Level:
@@ -208,17 +220,25 @@ def _protocol(
 
 
 def _baselines(
-    config: EvaluateConfig, subject: Subject, sets: Sets, progress: bool
+    config: EvaluateConfig, subject: Subject, sets: Sets, features: Features, progress: bool
 ) -> Iterator[Level]:
-    if "hand" in config.baselines:
+    wanted = config.baselines
+    of_rows = [name for name in wanted if name.endswith("rows")]
+    by_rows = replace(sets, rounds=stratified_rows(config, sets.train)) if of_rows else sets
+    if "rows" in wanted:
+        name = config.protocol + OF_ROWS
+        yield _protocol(config, subject, by_rows, features, name, progress)
+    if "hand" in wanted:
         yield _hand(config, sets, HAND)
-    if "hand_rows" in config.baselines:
-        yield _hand(config, replace(sets, rounds=stratified_rows(config, sets.train)), HAND_ROWS)
-    if "scratch" in config.baselines:
-        settings = scratch_settings(config)
-        encoder = random_encoder(subject.encoder.config, config.seed)
-        fresh = replace(subject, encoder=encoder.to(subject.encoder.A.device))
-        yield _protocol(settings, fresh, sets, (None, None), SCRATCH, progress)
+    if "hand_rows" in wanted:
+        yield _hand(config, by_rows, HAND_ROWS)
+    encoder = random_encoder(subject.encoder.config, config.seed, sets.train, subject.stream)
+    fresh = replace(subject, encoder=encoder.to(subject.encoder.A.device))
+    if "random" in wanted:
+        born = _features(config, fresh, sets, progress=False)
+        yield _protocol(config, fresh, sets, born, RANDOM, progress)
+    if "scratch" in wanted:
+        yield _protocol(scratch_settings(config), fresh, sets, (None, None), SCRATCH, progress)
 
 
 def stratified_rows(
@@ -234,20 +254,21 @@ def stratified_rows(
 
 
 def _hand(config: EvaluateConfig, sets: Sets, name: str) -> Level:
-    """Hand features, read by logistic regression with penalty 1 (scikit-learn's default)."""
+    """Hand features, read by logistic regression as those of an encoder are."""
     train_x = hand_features(sets.train)
     test_x = train_x if sets.test is sets.train else hand_features(sets.test)
     rounds = []
-    for train, test in sets.rounds:
+    for number, (train, test) in enumerate(sets.rounds):
         side = Side(sets.train, train).labelled()
         if config.protocol == "semi":
             chosen = labelled_fraction(side.labels, config.fraction, config.seed)
             side = side.among(chosen)
-        logits, *_ = logistic_logits(
+        logits, *_, penalty = logistic_logits(
             train_x[side.rows], side.labels, sets.train.groups[side.rows], test_x[test],
-            sets.train.n_classes, [1.0],
+            sets.train.n_classes, config.penalties, config.seed + number,
         )  # fmt: skip
-        rounds.append(_round(sets, train, test, Outcome(logits)))
+        outcome = Outcome(logits, notes=[penalty_note(penalty)])
+        rounds.append(_round(sets, train, test, outcome))
     return Level(name, sets.train.task, sets.test, rounds)
 
 

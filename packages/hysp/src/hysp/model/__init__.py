@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from hysp.lazy import lazy_names
 from hysp.model.config import ClassifierConfig, EncoderConfig, GraphConfig, ModelConfig
 
 if TYPE_CHECKING:
@@ -32,23 +33,18 @@ __all__ = [
     "build_model",
 ]
 
-_HOMES = {
-    "STGCN": "stgcn",
-    "HYSP": "hysp",
-    "SimSiam": "simsiam",
-    "SkeletonCLR": "skeletonclr",
-    "Classifier": "classifier",
-    "PairOutput": "output",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Options are needed where torch is not: command lines, checks of a configuration.
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"hysp.model.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Imported on first use: options are needed where torch is not (command lines, checks of settings).
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "STGCN": "stgcn",
+        "HYSP": "hysp",
+        "SimSiam": "simsiam",
+        "SkeletonCLR": "skeletonclr",
+        "Classifier": "classifier",
+        "PairOutput": "output",
+    },
+)
 
 
 def build_model(config: ModelConfig, compat: str = "paper") -> HYSP | SimSiam | SkeletonCLR:

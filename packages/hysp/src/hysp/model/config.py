@@ -13,6 +13,7 @@ from behaviorzoo.errors import UserError, suggest
 from hysp.graph import CUSTOM, LAYOUTS, STRATEGIES, Graph
 
 METHODS = ("hysp", "simsiam", "skeletonclr")
+FIRST_NORMS = ("unit", "data")
 FROM_DATA = "data"
 """Layout of a graph that is still to be taken from the data."""
 
@@ -96,6 +97,13 @@ class EncoderConfig:
         default=True, metadata={"help": "learn a weight for every edge of every block"}
     )
     dropout: float = field(default=0.5, metadata={"help": "after each block but the first"})
+    first_norm: str = field(
+        default="unit",
+        metadata={
+            "help": "where the norm of the input starts: unit (as published: mean 0 and spread 1 "
+            "for all joints) or data (joints keep their places and spreads; for short trainings)"
+        },
+    )
 
     def __post_init__(self) -> None:
         _positive(self, "hidden_channels", "out_channels")
@@ -103,6 +111,9 @@ class EncoderConfig:
             raise UserError(f"in_channels = {self.in_channels} must not be negative")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout = {self.dropout} must lie in [0, 1)")
+        if self.first_norm not in FIRST_NORMS:
+            hint = suggest(self.first_norm, FIRST_NORMS)
+            raise UserError(f"first_norm: unknown {self.first_norm!r}; {hint}")
 
 
 @dataclass(frozen=True)
