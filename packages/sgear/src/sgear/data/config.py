@@ -13,7 +13,7 @@ Compat = Literal["upstream", "corrected"]
 Kind = Literal["epic", "egtea", "salads", "breakfast", "table"]
 Strategy = Literal["random_clip", "center_clip", "last_clip", "first_clip"]
 DropStyle = Literal["correct", "full_context_in", "action_banks"]
-ReaderKind = Literal["video", "lmdb", "hdf5", "npy", "text"]
+ReaderKind = Literal["video", "lmdb", "hdf5", "npy", "text", "embeddings"]
 ReadType = Literal["normal", "exact_rulstm"]
 LABEL_TYPES = ("action", "verb", "noun")
 RECOGNITION = -999.0
@@ -57,7 +57,8 @@ class ReaderConfig:
         default="video",
         metadata=_help(
             "video | lmdb (records <video>_frame_<10 digits>.jpg of float32) | hdf5 (one data set "
-            "per video) | npy (<video>.npy, (C, T)) | text (<video>.gz or .txt, a row per frame)"
+            "per video) | npy (<video>.npy, (C, T)) | text (<video>.gz or .txt, a row per frame) | "
+            "embeddings (of `sgear embed --every`, FILE.nc or FILE.nc:LEVEL)"
         ),
     )
     path: list[str] = field(

@@ -27,8 +27,8 @@ def open_own_table(config: DatasetConfig, known: Classes | None = None) -> Actio
     """Annotations of own videos.
 
     Args:
-        config: ``annotation_path`` names the tables; ``action_labels_fpath`` may name a table of
-            the same columns (or ``id,verb,noun,action``) that lists the classes.
+        config: ``annotation_path`` names the tables; ``action_labels_fpath`` may name a table that
+            lists the classes, see :func:`own_classes`.
         known: The classes of the training set, for evaluation.
 
     Returns:
@@ -47,8 +47,8 @@ def open_own_table(config: DatasetConfig, known: Classes | None = None) -> Actio
         table = keep_videos(table, config.only_keep_videos)
     table["uid"] = np.arange(1, len(table) + 1)
     if known is None:
-        listed = _listed(config.action_labels_fpath)
-        known = _classes_of(table if listed is None else listed)
+        listed = config.action_labels_fpath
+        known = own_classes(listed) if listed else _classes_of(table)
     notes = []
     for kind, column in (("action", "label"), ("verb", "verb"), ("noun", "noun")):
         if column not in table or kind not in known.names:
@@ -62,6 +62,23 @@ def open_own_table(config: DatasetConfig, known: Classes | None = None) -> Actio
     return ActionTable(table, known, notes=notes)
 
 
+def own_classes(path: str | Path) -> Classes:
+    """Classes of own videos, numbered as :func:`open_own_table` does.
+
+    Args:
+        path: A table of annotations, whose classes are sorted by name; or one without a column
+            ``video`` that lists the classes in their order (``label[,verb,noun]``).
+
+    Raises:
+        UserError: No such file, no column that names the classes, or no class in it.
+    """
+    table = _listed(path)
+    classes = _classes_of(table.drop(columns="listed") if "video" in table else table)
+    if not classes.names["action"]:
+        raise UserError(f"{path}: no class in it; expected a label in every row")
+    return classes
+
+
 def read_own_table(path: str | Path) -> pd.DataFrame:
     """One table: video_path, video_id, start, end, label, and verb and noun where it has them.
 
@@ -69,10 +86,7 @@ def read_own_table(path: str | Path) -> pd.DataFrame:
         UserError: No such file, or columns or times that are missing; names file and row.
     """
     path = existing_file(path, "annotation")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV table ({error})") from error
+    table = _read_csv(path)
     table = _labelled(table.rename(columns={"end": "stop"}), path)
     lacking = [name for name in ("video", "start", "stop") if name not in table]
     if lacking:
@@ -105,12 +119,18 @@ def _labelled(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     raise UserError(f"{path}: no column label (or verb and noun); found {', '.join(table)}")
 
 
-def _listed(path: str) -> pd.DataFrame | None:
+def _listed(path: str | Path) -> pd.DataFrame:
     """A table that lists classes, in their order."""
-    if not path:
-        return None
-    file = existing_file(path, "list of classes")
-    return _labelled(pd.read_csv(file, dtype=str, keep_default_na=False), file).assign(listed=True)
+    return _labelled(_read_csv(existing_file(path, "list of classes")), Path(path)).assign(
+        listed=True
+    )
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a CSV table ({error})") from error
 
 
 def _classes_of(table: pd.DataFrame) -> Classes:

@@ -9,7 +9,7 @@ from behaviorzoo.errors import UserError, suggest
 from sgear.prototypes import DEFAULT_MODEL
 
 KINDS = ("language", "visual")
-DATASETS = ("epic100", "epic55", "egtea", "50salads")
+DATASETS = ("epic100", "epic55", "egtea", "50salads", "own")
 
 ABOUT = """\
 Make the prototypes of the classes.
@@ -45,13 +45,22 @@ def _language(words: list[str]) -> None:
         "sgear",
         "prototypes language",
         "Encode the name of every class (verb and noun) with a sentence encoder, and compare all\n"
-        "with all. Works without a network when the model is a folder or was used before.",
+        "with all. Works without a network when the model is a folder or was used before. The\n"
+        "file of labels of own videos is the table of the training set.",
         "sgear prototypes language --dataset epic100 --label-file actions.csv\n"
+        "sgear prototypes language --dataset own --label-file mine/annotations/train.csv\n"
+        "    --out mine/prototypes\n"
         "sgear prototypes language --dataset 50salads --label-file mapping.txt --model ./minilm",
     )
     add = parser.add_argument
     add("--dataset", required=True, metavar="NAME", help=", ".join(DATASETS))
-    add("--label-file", required=True, type=Path, metavar="FILE", help="actions.csv, mapping.txt")
+    add(
+        "--label-file",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="actions.csv, mapping.txt, train.csv",
+    )
     add("--model", default=DEFAULT_MODEL, help=f"name or folder (default {DEFAULT_MODEL})")
     add("--compat", choices=["corrected", "upstream"], default="corrected",
         help="upstream: 50 Salads by the rules of EGTEA")  # fmt: skip
@@ -111,6 +120,7 @@ def _visual(words: list[str]) -> None:
     given = parser.parse_intermixed_args(words)
 
     from sgear.prototypes.files import read_stored, read_vectors, write_vectors
+    from sgear.prototypes.prompts import file_ending
     from sgear.prototypes.visual import visual_prototypes
 
     names = None
@@ -134,8 +144,7 @@ def _visual(words: list[str]) -> None:
         print(f"note: {note}")
     number, width = found.vectors.vectors.shape
     print(f"{number} classes, {width} features, {int(found.counts.sum())} clips")
-    name = given.dataset.lower().replace("-", "").replace("_", "")
-    out = given.out / f"visual_encodings{'_' if name else ''}{name}{_suffix(given.format)}"
+    out = given.out / f"visual_encodings{file_ending(given.dataset)}{_suffix(given.format)}"
     print(write_vectors(out, found.vectors))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from behaviorzoo.errors import UserError
 from sgear.prototypes import DEFAULT_MODEL
 from sgear.prototypes.files import ClassVectors, write_similarities, write_vectors
-from sgear.prototypes.prompts import Prompt, read_prompts
+from sgear.prototypes.prompts import Prompt, file_ending, read_prompts
 
 COSINE_EPS = 1e-8
 
@@ -56,7 +56,7 @@ def language_prototypes(
 
     Args:
         label_file: See :func:`sgear.prototypes.prompts.read_prompts`.
-        dataset: ``epic100``, ``epic55``, ``egtea`` or ``50salads``.
+        dataset: ``epic100``, ``epic55``, ``egtea``, ``50salads`` or ``own``.
         model: Name of a sentence-transformers model, or a folder with one.
         compat: See :func:`sgear.prototypes.prompts.read_prompts`.
         encoder: Used in place of ``model``.
@@ -118,14 +118,14 @@ def sentence_encoder(model: str | Path, batch_size: int = 1) -> Encoder:
 def write_language(
     found: LanguagePrototypes, folder: str | Path, dataset: str, suffix: str = ".safetensors"
 ) -> list[Path]:
-    """Write ``encodings_<dataset>`` and ``similarities_<dataset>`` into a folder.
+    """Write ``encodings_<dataset>`` and ``similarities_<dataset>`` (``own``: without a name).
 
     Raises:
         UserError: A file cannot be written.
     """
-    folder, name = Path(folder), dataset.lower().replace("-", "").replace("_", "")
-    encodings = folder / f"encodings_{name}{suffix}"
-    similarities = folder / f"similarities_{name}{suffix}"
+    folder, name = Path(folder), file_ending(dataset) + suffix
+    encodings = folder / f"encodings{name}"
+    similarities = folder / f"similarities{name}"
     about = {**found.encodings.about, "kind": "similarities"}
     return [
         write_vectors(encodings, found.encodings),

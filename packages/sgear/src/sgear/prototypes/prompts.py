@@ -33,6 +33,9 @@ class Prompt:
         return f"{self.verb} {self.noun}" if self.noun else self.verb
 
 
+OWN = "own"
+"""Data set of anybody's videos, see :mod:`sgear.data.own_table`."""
+
 Parser = Callable[[str], tuple[int, Prompt]]
 """Takes a line of a file of labels; ValueError or IndexError for a line of another form."""
 
@@ -41,13 +44,15 @@ def read_prompts(path: str | Path, dataset: str, compat: str = "corrected") -> d
     """Classes of a file of labels, in its order; a header is skipped.
 
     Args:
-        path: ``actions.csv`` of RULSTM, or ``mapping.txt`` of 50 Salads.
-        dataset: ``epic100``, ``epic55``, ``egtea`` or ``50salads``.
+        path: ``actions.csv`` of RULSTM, ``mapping.txt`` of 50 Salads, or the table of own videos.
+        dataset: ``epic100``, ``epic55``, ``egtea``, ``50salads`` or ``own``.
         compat: ``upstream`` reads 50 Salads by the rules of EGTEA.
 
     Raises:
         UserError: An unknown data set, no such file, or a line that cannot be understood.
     """
+    if short_name(dataset) == OWN:
+        return _own(path)
     parse = _parser(dataset, compat)
     path = existing_file(path, "file of labels")
     try:
@@ -71,8 +76,33 @@ def read_prompts(path: str | Path, dataset: str, compat: str = "corrected") -> d
     return prompts
 
 
+def short_name(dataset: str) -> str:
+    """Name of a data set as files bear it: ``EPIC-100`` is ``epic100``."""
+    return dataset.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+def file_ending(dataset: str) -> str:
+    """What names of a data set's prototype files end with: ``_epic100``; nothing for own videos."""
+    name = short_name(dataset)
+    return "" if name in ("", OWN) else f"_{name}"
+
+
+def _own(path: str | Path) -> dict[int, Prompt]:
+    """Classes of a table of own videos: verb and noun where it has them, else the label."""
+    from sgear.data.own_table import own_classes
+
+    classes = own_classes(path)
+    prompts = {
+        code: Prompt(*label.replace("_", " ").partition(" ")[::2])
+        for label, code in classes.names["action"].items()
+    }
+    verbs, nouns = (list(classes.names.get(kind, ())) for kind in ("verb", "noun"))
+    pairs = {code: Prompt(verbs[v], nouns[n]) for (v, n), code in classes.pairs.items()}
+    return prompts | pairs
+
+
 def _parser(dataset: str, compat: str) -> Parser:
-    name = dataset.lower().replace("_", "").replace("-", "").replace(" ", "")
+    name = short_name(dataset)
     parsers: dict[str, Parser] = {
         "epic100": _epic100,
         "epic55": _epic55,
@@ -80,7 +110,7 @@ def _parser(dataset: str, compat: str) -> Parser:
         "50salads": _egtea if compat == "upstream" else _salads,
     }
     if name not in parsers:
-        raise UserError(f"data set {dataset!r}: {suggest(dataset, parsers)}")
+        raise UserError(f"data set {dataset!r}: {suggest(dataset, [*parsers, OWN])}")
     return parsers[name]
 
 

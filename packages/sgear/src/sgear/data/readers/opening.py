@@ -43,6 +43,10 @@ def _store(config: ReaderConfig, path: str) -> FeatureStore:
         from sgear.data.readers.hdf5_features import Hdf5Features
 
         return Hdf5Features(path, config.fps)
+    if config.kind == "embeddings":
+        from sgear.data.readers.embedding_features import EmbeddingFeatures
+
+        return EmbeddingFeatures(path, config.fps)
     from sgear.data.readers.array_features import ArrayFeatures
 
     return ArrayFeatures(path, config.kind, config.fps)
