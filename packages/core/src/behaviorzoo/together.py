@@ -39,7 +39,8 @@ def share_batch_statistics(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
-            module.__class__ = _SharedBatchNorm
+            # The object stays, so that optimisers, hooks and other references to it stay right.
+            module.__class__ = _SharedBatchNorm  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _SharedBatchNorm(_BatchNorm):
@@ -67,9 +68,11 @@ class _SharedBatchNorm(_BatchNorm):
         """Running averages as torch keeps them, with the unbiased variance."""
         if self.running_mean is None or self.running_var is None:
             return
+        share = self.momentum or 0.0
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+            if self.momentum is None:  # a plain average of all batches
+                share = 1.0 / float(self.num_batches_tracked)
         count = count_here * n_processes()
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
         unbiased = variance * (count / max(count - 1, 1))
