@@ -13,8 +13,8 @@ import torch
 from measure import Table, best_seconds
 from uas_network_parts import network
 
-from uas_swin.extract import Encoder, ExtractSettings, prefetched
 from uas_swin.linear_probe import ProbeSettings, Problem, fit_heads, nearest_neighbours
+from uas_swin.view_encoding import Encoder, prefetched
 
 CLIPS, FEATURES, CLASSES = 7352, 1024, 7
 """Of ChimpBehave's training list and Swin-B."""
@@ -88,7 +88,7 @@ def extraction(table: Table, quick: bool) -> None:
             Path(folder), ("circle",), n, n_frames=2 * frames, size=size + 32, fps=30.0
         )
         load = _loader(frames, size)
-        encode = Encoder(model.backbone, _normaliser(), ExtractSettings(), torch.device("cpu"))
+        encode = Encoder(model.backbone, _normaliser(), torch.device("cpu"))
         views = [load(path) for path in videos]
         alone, together = float("inf"), float("inf")
         for _ in range(1 if quick else 3):

@@ -179,6 +179,7 @@ def test_features_are_those_of_the_network(workplace, run, features):
 
 def test_extraction_goes_on_and_refuses_others(workplace, run, features, capsys, monkeypatch):
     import uas_swin.extract as module
+    import uas_swin.extract_plan as plan
 
     words = ["extract", str(workplace / "tiny.py"), str(run / "epoch_2.pth"), "--no-progress"]
     words += ["--augmented-views", "2", "--out"]
@@ -188,19 +189,19 @@ def test_extraction_goes_on_and_refuses_others(workplace, run, features, capsys,
     def stops(path, found):
         write(path, found)
         written.append(path.name)
-        if len(written) == 3:
+        if len(written) == 2:
             raise KeyboardInterrupt
 
     out = workplace / "stopped"
-    settings = module.ExtractSettings
-    monkeypatch.setattr(module, "ExtractSettings", lambda **given: settings(**given, part=4))
+    settings = plan.ExtractSettings
+    monkeypatch.setattr(plan, "ExtractSettings", lambda **given: settings(**given, part=8))
     monkeypatch.setattr(module, "_write_part", stops)
     assert main([*words, str(out)]) == 130
     assert main(["probe", str(out), "--out", str(workplace / "x")]) == 2
     assert "is not finished" in capsys.readouterr().err
     monkeypatch.setattr(module, "_write_part", lambda *a: (write(*a), written.append(a[0].name)))
     assert main([*words, str(out)]) == 0
-    assert len(written) == len(set(written)) == 8  # nothing was done twice
+    assert len(written) == len(set(written)) == 4  # nothing was done twice
     np.testing.assert_allclose(FeatureStore(out).features, whole.features, atol=2e-5)
     pd.testing.assert_frame_equal(FeatureStore(out).samples, whole.samples)
     capsys.readouterr()

@@ -110,6 +110,7 @@ def test_values_of_words(text, value):
         ("optimizer.lr=1e-3", "optim_wrapper.optimizer.lr today"),
         ("model.backbone.use_checkpoint=True", "model.backbone.with_cp today"),
         ("train_dataloader.dataset.pipeline.99.x=1", "the list has 9 entries"),
+        ("test_dataloader.batch_size=4", "max_testing_views=2 parts the views of one video"),
         ("model", "write key=value"),
     ],
 )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from behaviorzoo.errors import UserError
 from uas_swin.feature_store import Views
 from uas_swin.linear_probe import ProbeSettings, Problem, _Fit, fit_heads, nearest_neighbours
-from uas_swin.probe import _folds
+from uas_swin.probe_folds import folds_of
 from uas_swin.schedule import learning_rate
 
 
@@ -158,16 +158,16 @@ def views(names: list[str], labels: list[int]) -> Views:
 def test_folds_keep_groups_together():
     names = [f"cage{i // 3}_clip{i}.mp4" for i in range(12)]
     some = views(names, [i // 6 for i in range(12)])
-    assert [len(f) for f in _folds(some, None, None, 0)] == [1] * 12
-    by_cage = _folds(some, None, r"cage\d+", 0)
+    assert [len(f) for f in folds_of(some, None, None, 0)] == [1] * 12
+    by_cage = folds_of(some, None, r"cage\d+", 0)
     assert [f.tolist() for f in by_cage] == [[3 * g, 3 * g + 1, 3 * g + 2] for g in range(4)]
-    two = _folds(some, 2, r"(cage\d+)_", 0)
+    two = folds_of(some, 2, r"(cage\d+)_", 0)
     assert sorted(np.concatenate(two).tolist()) == list(range(12))
     for fold in two:  # one cage of either class
         assert sorted(some.labels[fold].tolist()) == [0, 0, 0, 1, 1, 1]
     with pytest.raises(UserError, match="does not match"):
-        _folds(some, None, "mouse", 0)
+        folds_of(some, None, "mouse", 0)
     with pytest.raises(UserError, match="no regular expression"):
-        _folds(some, None, "(", 0)
+        folds_of(some, None, "(", 0)
     with pytest.raises(UserError, match="cannot be parted into 5 folds"):
-        _folds(some, 5, r"cage\d+", 0)
+        folds_of(some, 5, r"cage\d+", 0)

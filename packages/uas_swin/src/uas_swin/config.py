@@ -122,6 +122,14 @@ def finish(config: Config) -> None:
     for key in LOADERS:
         if not config[key].get("num_workers", 0):
             config[key].persistent_workers = False
+    views = (config.model.get("test_cfg") or {}).get("max_testing_views")
+    for key in LOADERS[1:]:
+        size = config[key].get("batch_size", 1)
+        if views and size > 1:
+            raise UserError(
+                f"{key}.batch_size={size}: model.test_cfg.max_testing_views={views} parts the "
+                "views of one video at a time; set it to None, or the batch size to 1"
+            )
 
 
 def datasets(config: Config) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def embed(
     from behaviorzoo.devices import resolve_device
     from behaviorzoo.video import VideoReader
     from uas_swin.checkpoints import network_of, read_checkpoint
-    from uas_swin.extract import Encoder, ExtractSettings
     from uas_swin.heads import weights_fingerprint
+    from uas_swin.view_encoding import Encoder
 
     settings = settings or WindowSettings()
     files = _files(videos)
@@ -96,8 +96,8 @@ def embed(
     encode = Encoder(
         network.backbone,
         normaliser().to(place),
-        ExtractSettings(batch_size=batch_size),
         place,
+        batch_size,
     )
     attrs = {
         "method": "uas-swin",
@@ -141,7 +141,7 @@ def window_features(
 
     Args:
         video: An open :class:`behaviorzoo.video.VideoReader`.
-        encode: An :class:`uas_swin.extract.Encoder`.
+        encode: An :class:`uas_swin.view_encoding.Encoder`.
         settings: Windows.
 
     Returns:

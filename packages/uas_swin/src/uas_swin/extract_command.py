@@ -53,7 +53,8 @@ def run(words: list[str]) -> None:
     from behaviorzoo.devices import resolve_device
     from behaviorzoo.files import existing_file
     from uas_swin.config import load_config
-    from uas_swin.extract import ExtractSettings, extract
+    from uas_swin.extract import extract
+    from uas_swin.extract_plan import ExtractSettings
 
     settings = ExtractSettings(
         splits=given.splits,

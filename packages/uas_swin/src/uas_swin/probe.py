@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,10 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from behaviorzoo.errors import UserError
-from uas_swin.extract import RANDOM
+from uas_swin.extract_plan import RANDOM
 from uas_swin.feature_store import FeatureStore, Views, write_json, write_table
 from uas_swin.linear_probe import Heads, ProbeSettings, Problem, fit_heads, nearest_neighbours
 from uas_swin.metrics import DEFAULT_METRICS, Evaluation, evaluate
+from uas_swin.probe_folds import folds_of
 
 NEIGHBOURS = (1, 5, 20)
 
@@ -189,7 +189,7 @@ def cross_validate(
     kinds = store.kinds(split)
     fixed = [kind for kind in kinds if not kind.startswith(RANDOM)] or kinds
     train, test = store.views(split), store.views(split, fixed)
-    parts = _folds(train, folds, group, settings.seeds[0])
+    parts = folds_of(train, folds, group, settings.seeds[0])
     features, k = _in_memory(store.features), len(store.classes)
     shape = (len(settings.seeds), len(settings.lrs), len(train), k)
     shares = np.zeros(shape, dtype=np.float32)
@@ -355,38 +355,6 @@ def _neighbours(train: Views, test: Views, split: str, n_classes: int) -> list[R
 
 def _neighbour_name(n: int) -> str:
     return f"{n} neighbour" + "s" * (n > 1)
-
-
-def _folds(
-    views: Views, folds: int | None, group: str | None, seed: int
-) -> list[NDArray[np.int64]]:
-    """Samples that are left out together."""
-    names = [str(i) if group is None else _group(n, group) for i, n in enumerate(views.names)]
-    _, codes = np.unique(names, return_inverse=True)
-    n_groups = int(codes.max()) + 1
-    if n_groups < 2 or (folds is not None and not 2 <= folds <= n_groups):
-        raise UserError(
-            f"{n_groups} samples (or groups) cannot be parted into "
-            f"{folds or 'single'} folds; take from 2 to their number"
-        )
-    if folds is not None:  # groups are dealt out, class by class, so that folds are alike
-        draw = np.random.default_rng(seed)
-        first = np.array([np.flatnonzero(codes == g)[0] for g in range(n_groups)])
-        order = np.lexsort([draw.random(n_groups), views.labels[first]])
-        of_group = np.empty(n_groups, dtype=np.int64)
-        of_group[order] = np.arange(n_groups) % folds
-        codes = of_group[codes]
-    return [np.flatnonzero(codes == fold) for fold in range(int(codes.max()) + 1)]
-
-
-def _group(name: str, pattern: str) -> str:
-    try:
-        match = re.search(pattern, name)
-    except re.error as error:
-        raise UserError(f"--group {pattern!r}: no regular expression ({error})") from error
-    if match is None:
-        raise UserError(f"{name}: --group {pattern!r} does not match; mend the expression")
-    return match[1] if match.groups() else match[0]
 
 
 def _counts(views: Views, store: FeatureStore) -> list[int]:

@@ -23,6 +23,7 @@ model = dict(
         drop_path_rate=0.05,
     ),
     cls_head=dict(dropout_ratio=0.2),
+    test_cfg=dict(max_testing_views=None),
 )
 classes = "data/videos/videos_classes.txt"
 lists = dict(
