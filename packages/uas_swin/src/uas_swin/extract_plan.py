@@ -42,7 +42,7 @@ class ExtractSettings:
     bad_videos: str = "error"
     batch_size: int | None = None
     workers: int = 2
-    part: int = 64
+    part: int = 16
     precision: str = "32"
 
     def __post_init__(self) -> None:
