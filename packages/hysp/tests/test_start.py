@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from behaviorzoo.errors import UserError
+from hysp import start as starts
 from hysp.config import CurriculumConfig, PretrainConfig
 from hysp.data.dataset import SkeletonData
 from hysp.data.skeleton import Skeleton
 from hysp.model import STGCN, EncoderConfig, GraphConfig, ModelConfig
-from hysp.model import start as starts
-from hysp.model.start import start_from_data
 from hysp.optim import OptimConfig
+from hysp.start import start_from_data
 from hysp.streams import apply_stream
 from hysp.training import initial_network, started
 

@@ -33,8 +33,8 @@ from hysp.data import SkeletonData, has_split, open_data
 from hysp.hyperbolic import at_least_single
 from hysp.losses import pair_metrics
 from hysp.model import HYSP, PairOutput, SimSiam, SkeletonCLR, build_model
-from hysp.model.start import start_from_data
 from hysp.optim import build_optimizer, rate_factor
+from hysp.start import start_from_data
 from hysp.streams import apply_stream
 
 # Other files with the same content are the same data: the fingerprint decides.
@@ -270,7 +270,7 @@ def initial_network(
 def started(
     model: HYSP | SimSiam | SkeletonCLR, data: SkeletonData, stream: str
 ) -> HYSP | SimSiam | SkeletonCLR:
-    """A random network whose first norms start as its options say, see :mod:`hysp.model.start`.
+    """A random network whose first norms start as its options say, see :mod:`hysp.start`.
 
     Args:
         model: Changed in place; online encoder and moving average start alike.

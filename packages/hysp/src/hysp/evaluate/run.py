@@ -33,8 +33,8 @@ from hysp.evaluate.protocols import (
 from hysp.evaluate.results import Evaluation, Level, Round, write_evaluation
 from hysp.inputs import check_fit, data_state, stream_of
 from hysp.model.config import EncoderConfig
-from hysp.model.start import start_from_data
 from hysp.model.stgcn import STGCN
+from hysp.start import start_from_data
 
 Features = tuple[Tensor | None, Tensor | None]
 """Embeddings (N, D) of the samples that train and of those that test, where they are kept."""
@@ -130,7 +130,7 @@ def random_encoder(options: EncoderConfig, seed: int, data: SkeletonData, stream
     Args:
         options: Of the encoder.
         seed: Of its random weights.
-        data: What it would be trained on, see :mod:`hysp.model.start`.
+        data: What it would be trained on, see :mod:`hysp.start`.
         stream: What it sees of them.
     """
     with torch.random.fork_rng(devices=[]):
