@@ -321,10 +321,12 @@ def test_two_processes_equal_one(folder, small_run, start, monkeypatch, method):
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     assert len(expected) == small_run.STEPS // 2 + 4
     for ours, theirs in zip(found, expected, strict=True):
+        # Angles between equal directions are rounding.
         # Held-out clips go through the running variances.
         for name in (n for n in theirs if n.startswith("train_") or n in ("lr", "grad_norm")):
             if theirs[name]:
-                value = pytest.approx(float(theirs[name]), rel=1e-6, abs=1e-9)
+                rounding = 1e-6 if name == "train_ang_e" else 1e-9
+                value = pytest.approx(float(theirs[name]), rel=1e-6, abs=rounding)
                 assert float(ours[name]) == value, name
     ours, theirs = (checkpoints.load_checkpoint(run).state for run in (folder / out, one))
     for name, value in theirs.items():

@@ -182,7 +182,7 @@ def test_visual_prototypes_of_a_run(run, trained, tmp_path, capsys):
     prototypes(["visual", "--run", str(run), "--capacity", "2", "--dataset", "own",
                 "--out", str(tmp_path)])  # fmt: skip
     assert "5 classes, 64 features" in capsys.readouterr().out
-    found = read_vectors(tmp_path / "visual_encodings_own.safetensors")
+    found = read_vectors(tmp_path / "visual_encodings.safetensors")
     dataset = trained.dataset("dataset_train")
     labels = dataset.table["action_class"].to_numpy()
     rows = first_of_each(labels, 2)
