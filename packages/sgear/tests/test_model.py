@@ -399,6 +399,16 @@ def test_start_of_the_weights():
         assert (value == 0.5).all()
 
 
+def test_start_by_width_keeps_the_spread_of_signals():
+    torch.manual_seed(1)
+    config = replace(video_options(), init_std=None)
+    model = SGear(config, {"action": N}, torch.randn(N, 64))
+    layer = model.get_submodule("backbone.model.blocks.0.mlp.fc1")
+    assert layer(torch.randn(2000, layer.in_features)).std().item() == pytest.approx(1, abs=0.05)
+    with pytest.raises(UserError, match="init_std = 0 must be positive, or null"):
+        replace(video_options(), init_std=0)
+
+
 def test_prototypes_of_another_width_are_scaled():
     x = torch.randn(5, 8)
     found = resized(x, 4)

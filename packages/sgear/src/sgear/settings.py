@@ -242,6 +242,13 @@ class ModelSettings:
         default=False, metadata=_help("that network does not train")
     )
     feature_mixup: bool = field(default=False, metadata=_help("features of two clips are mixed"))
+    init_std: float | None = field(
+        default=0.01,
+        metadata=_help(
+            "spread of the initial weights of linear layers; null: 1/sqrt(inputs), for small "
+            "networks without pre-trained weights"
+        ),
+    )
     num_modalities: int = _unused(1)
     pretrained_detector: str | None = _unused(None)
     detector: str | None = _unused(None)

@@ -214,12 +214,23 @@ class ModelConfig:
         default=False, metadata={"help": "add a share of another item's features"}
     )
     bn: BatchNormConfig = field(default_factory=BatchNormConfig)
+    init_std: float | None = field(
+        default=0.01,
+        metadata={
+            "help": "spread of the initial weights of linear layers; null: 1/sqrt(inputs), which "
+            "a small network without pre-trained weights needs"
+        },
+    )
     multimodal: bool = field(default=False, metadata={"help": "not available"})
 
     def __post_init__(self) -> None:
         facts = [
             (0 <= self.dropout < 1, f"dropout = {self.dropout} must lie in [0, 1)"),
             (self.backbone_add_ts_blocks >= 0, "backbone_add_ts_blocks is negative"),
+            (
+                self.init_std is None or self.init_std > 0,
+                f"init_std = {self.init_std} must be positive, or null",
+            ),
             *_positive(self, "backbone_dim", "tmp_frames"),
         ]
         for name in ("intermediate_featdim", "project_dim_for_nce"):

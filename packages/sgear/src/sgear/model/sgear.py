@@ -28,7 +28,6 @@ PAST_PREFIX = "past_"
 CLS_MAP_PREFIX = "cls_map_"
 MODALITY = "mod_0"
 MIXUP_SHARE = 0.3
-INITIAL_STD = 0.01
 
 Outputs = dict[str, Tensor]
 
@@ -285,10 +284,15 @@ class SGear(nn.Module):
                 )
 
     def _initialise(self) -> None:
-        """Every linear layer as published, the backbone's too; GPT-2 keeps its own start."""
+        """Every linear layer alike, the backbone's too; GPT-2 keeps its own start.
+
+        The published spread of 0.01 is made for widths of 768 and a pre-trained backbone: in a
+        narrow network signals fade from layer to layer, and it hardly learns.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=INITIAL_STD)
+                std = self.config.init_std or module.in_features**-0.5
+                nn.init.normal_(module.weight, std=std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
