@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import f1_score
@@ -466,7 +466,8 @@ def quick_scores(problem, alphas, **options):
     return scores["l", 0], folds
 
 
-@settings(max_examples=12, deadline=None)
+# Near ties are left out, and in some runs many seeds have one.
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(SEEDS, st.booleans(), st.booleans())
 def test_penalties_by_f1_are_those_of_refitting_without_each_group(seed, balanced, scaled):
     problem = Problem(seed)

@@ -115,8 +115,8 @@ def test_used_folders_are_not_overwritten(workplace, run, capsys):
     words = ["train", str(workplace / "tiny.py"), "--work-dir"]
     assert main([*words, str(run)]) == 2
     assert "--resume, begin anew with --overwrite" in capsys.readouterr().err
-    assert main([*words, str(workplace / "empty"), "--resume"]) == 2
-    assert "no checkpoint to resume from" in capsys.readouterr().err
+    assert main([*words, str(workplace / "empty"), "--resume", "nowhere.pth"]) == 2
+    assert "nowhere.pth" in capsys.readouterr().err
 
 
 def test_scores_of_a_test(workplace, run, capsys):

@@ -33,7 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, 2 for a mistake of the user's, 130 after Ctrl-C.
     """
-    return commands.run_verbs("uas-swin", __version__, DESCRIPTION, VERBS, argv)
+    training = {"train": _process_words}
+    return commands.run_verbs("uas-swin", __version__, DESCRIPTION, VERBS, argv, training)
+
+
+def _process_words(nodes: int, tasks: int) -> list[str]:
+    """Words that let ``train`` join the processes that were started together."""
+    return ["--launcher", "pytorch"]
 
 
 _parser = partial(commands.verb_parser, "uas-swin")
@@ -50,6 +56,7 @@ def _train(words: list[str]) -> None:
         "uas-swin train own_videos --cfg-options lists.train=train.txt lists.val=val.txt \\\n"
         "    lists.videos=videos classes=classes.txt load_from=k600.pth\n"
         "uas-swin train kinetics700_diff_k600_lora --cfg-options model.backbone.lora_rank=16\n"
+        "uas-swin train mammalnet_k600 --launch slurm launch.nodes=2 launch.gpus_per_node=4\n"
         "torchrun --nproc-per-node 2 -m uas_swin.cli train mammalnet_k600 --launcher pytorch",
     )
     _add_run(parser)
@@ -65,6 +72,7 @@ def _train(words: list[str]) -> None:
     add("--resume-from", metavar="FILE", help="the same, as the original calls it")
     add("--overwrite", action="store_true", help="begin anew in a folder that has checkpoints")
     add("--amp", action="store_true", help="mixed precision, on a GPU")
+    add("--dry-run", action="store_true", help="check configuration, lists and weights only")
     add("--gpus", type=int, metavar="N", help=argparse.SUPPRESS)
     add("--gpu-ids", type=int, nargs="+", metavar="N", help=argparse.SUPPRESS)
     given = parser.parse_args(words)
@@ -90,8 +98,10 @@ def _train(words: list[str]) -> None:
         resume=resume,
         overwrite=given.overwrite,
         amp=given.amp,
+        dry_run=given.dry_run,
     )
-    tell(f"run: {train(given.config, options)}")
+    folder = train(given.config, options)
+    tell(f"run: {folder}" if not given.dry_run else f"{folder}: nothing is in the way")
 
 
 def _test(words: list[str]) -> None:
@@ -253,8 +263,10 @@ def _report(words: list[str]) -> None:
     add("--title", default="UAS-Swin: report", help="title of the page")
     given = parser.parse_args(words)
 
-    from uas_swin.report import write_report
+    from uas_swin.report import scores_text, write_report
 
+    if scores := scores_text(given.sources):
+        print(scores)
     print(f"report: {write_report(given.sources, given.out, given.title)}")
 
 

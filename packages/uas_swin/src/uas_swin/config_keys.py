@@ -182,14 +182,16 @@ def _top_keys() -> set[str]:
 
 def _of_context(path: list[str]) -> set[str]:
     """Keys that a part has by its place, whatever its type."""
-    from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
+    from mmengine.runner import TestLoop, ValLoop
     from torch.utils.data import DataLoader
+
+    from uas_swin.train_loop import InterruptibleEpochs
 
     last = path[-1]
     if last.endswith("_dataloader"):
         return {*_names(DataLoader), "num_batch_per_epoch"}
     if path == ["train_cfg"]:
-        return {*_names(EpochBasedTrainLoop), "by_epoch"} - {"runner", "dataloader"}
+        return {*_names(InterruptibleEpochs), "by_epoch"} - {"runner", "dataloader"}
     if path in (["val_cfg"], ["test_cfg"]):
         return _names(ValLoop, TestLoop) - {"runner", "dataloader", "evaluator"}
     if last == "optim_wrapper":

@@ -6,12 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.dist import get_rank
-from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
-from mmengine.registry import HOOKS, RUNNERS
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
@@ -79,25 +76,8 @@ class UasRunner(Runner):
         )
 
 
-@HOOKS.register_module()
-class SeedEpochs(Hook):
-    """Begins every epoch with random numbers that follow from seed, epoch and process.
-
-    Dropout and stochastic depth then go on in a resumed run as if it had not stopped.
-    """
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        """Seed torch."""
-        words = np.random.SeedSequence([runner.seed or 0, runner.epoch, get_rank()])
-        torch.manual_seed(int(words.generate_state(1)[0]))
-
-
-def newest_checkpoint(work_dir: str | Path) -> Path:
-    """The checkpoint that a run wrote last.
-
-    Raises:
-        UserError: There is none.
-    """
+def newest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint that a run wrote last; None where there is none."""
     work_dir = Path(work_dir)
     note = work_dir / "last_checkpoint"
     if note.is_file():
@@ -105,4 +85,4 @@ def newest_checkpoint(work_dir: str | Path) -> Path:
         for candidate in (path, work_dir / path.name):  # a folder may have been moved
             if candidate.is_file():
                 return candidate
-    raise UserError(f"{work_dir}: no checkpoint to resume from; leave out --resume to begin")
+    return None

@@ -30,7 +30,8 @@ def register() -> None:
     import uas_swin.model.backbone
     import uas_swin.model.recognizer
     import uas_swin.optim
-    import uas_swin.schedule  # noqa: F401
+    import uas_swin.schedule
+    import uas_swin.train_loop  # noqa: F401
 
     CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import existing_file
 from behaviorzoo.launch import tell
+from behaviorzoo.training.signals import StopTraining, leave
 from uas_swin.config import load_config
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class RunOptions:
         resume: Go on from this checkpoint; an empty word for the newest one of the run.
         overwrite: Begin anew in a folder that has checkpoints.
         amp: Mixed precision, on GPUs.
+        dry_run: Check configuration, lists and weights, and train nothing.
     """
 
     work_dir: str | None = None
@@ -52,10 +55,11 @@ class RunOptions:
     resume: str | None = None
     overwrite: bool = False
     amp: bool = False
+    dry_run: bool = False
 
 
 def train(config: str | Path, options: RunOptions | None = None) -> Path:
-    """Train; every epoch leaves a checkpoint.
+    """Train; every epoch leaves a checkpoint, and so does whoever asks the run to end.
 
     Args:
         config: Name or file of a configuration.
@@ -67,6 +71,8 @@ def train(config: str | Path, options: RunOptions | None = None) -> Path:
     Raises:
         UserError: A configuration, list, video or checkpoint that does not do.
     """
+    from uas_swin.train_loop import interruptible
+
     options = options or RunOptions()
     settings = _settings(config, options)
     if not options.validate:
@@ -76,15 +82,19 @@ def train(config: str | Path, options: RunOptions | None = None) -> Path:
         settings[key] = None
     if options.amp:
         settings.optim_wrapper.type = "CarriedAmpOptimWrapper"
-    settings.custom_hooks = [*settings.get("custom_hooks", []), {"type": "SeedEpochs"}]
+    hooks = [{"type": name} for name in ("SeedIterations", "EndValidation")]
+    settings.custom_hooks = [*settings.get("custom_hooks", []), *hooks]
+    interruptible(settings)
     folder = Path(settings.work_dir)
-    if options.resume is not None:
-        _resume(settings, options.resume)
-    else:
-        _refuse_used(folder, options.overwrite)
+    if not _resumes(settings, options.resume):
+        if options.resume is None:
+            _refuse_used(folder, options.overwrite)
         if settings.get("load_from"):
             _weights_exist(settings.load_from)
-    _run(settings, "train")
+    if options.dry_run:
+        _open_lists(settings)
+    else:
+        _run(settings, "train")
     return folder
 
 
@@ -161,23 +171,42 @@ def _settings(config: str | Path, options: RunOptions) -> Config:
     return settings
 
 
-def _resume(settings: Config, checkpoint: str) -> None:
+def _resumes(settings: Config, checkpoint: str | None) -> bool:
+    """Set a configuration to go on from a checkpoint, if that is asked for and there is one."""
     from uas_swin.runner import newest_checkpoint
     from uas_swin.runtime import load_from_local
 
-    path = existing_file(checkpoint, "checkpoint") if checkpoint else newest_checkpoint(
-        settings.work_dir
-    )  # fmt: skip
+    if checkpoint is None:
+        return False
+    found = newest_checkpoint(settings.work_dir)
+    path = existing_file(checkpoint, "checkpoint") if checkpoint else found
+    if path is None:  # a job that was taken away before it saved is started again like this
+        tell(f"{settings.work_dir}: no checkpoint to resume from, starting from scratch")
+        return False
     meta = load_from_local(path).get("meta")
     seed = meta.get("seed") if isinstance(meta, dict) else None
     if seed is not None:  # the order of the samples follows from it
         settings.randomness.seed = seed
     settings.resume, settings.load_from = True, str(path)
     tell(f"going on from {path}")
+    return True
+
+
+def _open_lists(settings: Config) -> None:
+    """Read the lists as a training would.
+
+    Raises:
+        UserError: A list with a mistake.
+    """
+    from mmaction.registry import DATASETS
+
+    for key in ("train_dataloader", "val_dataloader"):
+        if settings.get(key):
+            DATASETS.build(settings[key].dataset)
 
 
 def _refuse_used(folder: Path, overwrite: bool) -> None:
-    if not overwrite and any(folder.glob("epoch_*.pth")):
+    if not overwrite and any((*folder.glob("epoch_*.pth"), *folder.glob("iter_*.pth"))):
         raise UserError(
             f"{folder}: has checkpoints of an earlier run; go on with --resume, begin anew with "
             "--overwrite, or give another --work-dir"
@@ -193,12 +222,15 @@ def _weights_exist(path: str) -> None:
 
 def _run(settings: Config, what: str) -> Any:
     """Build the runner and let it train or test."""
-    from uas_swin.runner import UasRunner
+    from uas_swin.runner import UasRunner, newest_checkpoint
 
     _join_processes(settings)
     try:
         runner = UasRunner.from_cfg(settings)
         getattr(runner, what)()
+    except StopTraining as end:
+        tell(f"stopped; {newest_checkpoint(settings.work_dir)}; go on with --resume")
+        leave(end.signal or signal.SIGTERM)
     except Exception as error:
         mistake = _users_mistake(error)
         if mistake is None:

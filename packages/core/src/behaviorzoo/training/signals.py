@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 _SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 # With SIGUSR2 a scheduler says that the time is nearly over; only where somebody waits for it.
@@ -68,3 +68,24 @@ class StopRequest:
         # print() may be the very call that the signal interrupts, and it is not reentrant.
         name = {**_SIGNALS, **_WARNING}[signal.Signals(number)]
         os.write(2, f"\n{name}: saving, then ending{again}\n".encode())
+
+
+def leave(number: int) -> NoReturn:
+    """End the process that a signal asked to end, once all is saved.
+
+    Args:
+        number: The signal.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+        SystemExit: With 128 and the number of the signal, as a shell counts; 0 after a
+            scheduler's warning.
+    """
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    if number in _WARNING:
+        # For whoever started the run: submitit puts the job back into the queue and ends this
+        # process, if it is the one that speaks for all. The others have nothing more to do.
+        signal.raise_signal(number)
+        raise SystemExit(0)
+    raise SystemExit(128 + number)

@@ -31,10 +31,8 @@ from behaviorzoo.training.logs import MetricsLog
 from behaviorzoo.training.module import TrainingModule
 from behaviorzoo.training.progress import Progress
 from behaviorzoo.training.run_folder import check_data, clean_and_write, find_start
-from behaviorzoo.training.signals import StopRequest, StopTraining
+from behaviorzoo.training.signals import StopRequest, StopTraining, leave
 from behaviorzoo.training.validation import Validator
-
-_EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -207,15 +205,8 @@ def _end_early(end: StopTraining, run_dir: Path) -> None:
     saved = find_checkpoints(run_dir / CHECKPOINTS_FOLDER)
     where = saved[-1] if saved else "no checkpoint was written yet"
     _say(f"stopped; {where}; go on with --resume")
-    if end.signal == signal.SIGINT:
-        raise KeyboardInterrupt from end
-    if end.signal == signal.SIGUSR2:
-        # For whoever started the run: submitit puts the job back into the queue and ends this
-        # process, if it is the one that speaks for all. The others have nothing more to do.
-        signal.raise_signal(signal.SIGUSR2)
-        raise SystemExit(0) from end
     if end.signal is not None:
-        raise SystemExit(_EXIT_TERMINATED) from end
+        leave(end.signal)
 
 
 @rank_zero_only

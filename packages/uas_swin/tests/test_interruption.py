@@ -1,0 +1,199 @@
+"""Trainings that are stopped in the middle of an epoch, and go on there."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from behaviorzoo.synthetic_video import write_clips
+from uas_swin.checkpoints import read_checkpoint
+from uas_swin.cli import main
+from uas_swin.config import config_path
+
+CONFIG = """
+_base_ = {base!r}
+
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4]),
+        window_size=(2, 2, 2),
+        drop_path_rate=0.3,
+    ),
+)
+load_from = None
+classes = {classes!r}
+lists = dict(train={train!r}, val={train!r}, videos={videos!r})
+optim_wrapper = dict(accumulative_counts=2)
+param_scheduler = dict(epochs=2)
+train_cfg = dict(max_epochs=2, val_interval=1)
+randomness = dict(seed=3)
+pipeline = [
+    dict(type="UasOpenVideo"),
+    dict(type="UasSampleFrames", clip_len=4),
+    dict(type="UasDecode"),
+    dict(type="UasRandomResizedCrop"),
+    dict(type="UasResize", scale=(32, 32), keep_ratio=False),
+    dict(type="UasFormatShape"),
+    dict(type="PackActionInputs"),
+]
+train_dataloader = dict(num_workers=0, dataset=dict(pipeline=pipeline))
+val_dataloader = dict(num_workers=0, dataset=dict(pipeline=pipeline))
+"""
+STEPS = 9
+"""Clips, and iterations of an epoch."""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("interrupted")
+    write_clips(folder / "clips", ("circle", "left-right", "up-down"), 4, n_frames=6, size=36)
+    words = ["prepare", "folder", str(folder / "clips"), "--out", str(folder), "--name", "v"]
+    assert main([*words, "--val-share", "0.25"]) == 0
+    text = CONFIG.format(
+        base=str(config_path("own_videos_tiny")),
+        classes=str(folder / "v_classes.txt"),
+        train=str(folder / "v_train.txt"),
+        videos=str(folder / "clips"),
+    )
+    (folder / "tiny.py").write_text(text)
+    return folder / "tiny.py"
+
+
+@pytest.fixture(scope="module")
+def whole(config) -> dict[str, torch.Tensor]:
+    """Weights of a training that nothing stopped."""
+    folder = config.parent / "whole"
+    assert main(["train", str(config), "--work-dir", str(folder)]) == 0
+    return read_checkpoint(folder / "epoch_2.pth").state
+
+
+@pytest.fixture
+def signalled(monkeypatch):
+    """Makes a training send itself a signal in given iterations."""
+    from uas_swin.train_loop import SeedIterations
+
+    seed, calls = SeedIterations.before_train_iter, itertools.count(1)
+
+    def set_up(iterations: dict[int, int]) -> None:
+        def before(self, runner, batch_idx, data_batch=None):
+            number = iterations.get(next(calls))
+            if number is not None:
+                os.kill(os.getpid(), number)
+            seed(self, runner, batch_idx, data_batch)
+
+        monkeypatch.setattr(SeedIterations, "before_train_iter", before)
+
+    return set_up
+
+
+def assert_equal(found: dict, wanted: dict) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert torch.equal(value, found[name]), name
+
+
+def test_stopped_in_an_epoch_it_goes_on_exactly_there(config, whole, signalled, capsys):
+    """Ctrl-C in the first epoch, SIGTERM in the second; the step of two iterations is finished."""
+    folder = config.parent / "stopped"
+    words = ["train", str(config), "--work-dir", str(folder)]
+    signalled({3: signal.SIGINT, 4 + 6 + 3: signal.SIGTERM})
+    assert main(words) == 130
+    told = capsys.readouterr()
+    assert f"stopped; {folder / 'iter_4.pth'}; go on with --resume" in told.out
+    assert not (folder / "epoch_1.pth").exists()
+    assert main([*words, "--resume"]) == 143
+    assert sorted(p.name for p in folder.glob("*.pth")) == ["epoch_1.pth", "iter_14.pth"]
+    assert main([*words, "--resume"]) == 0
+    assert sorted(p.name for p in folder.glob("*.pth")) == ["epoch_1.pth", "epoch_2.pth"]
+    assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
+def test_a_schedulers_warning_is_handed_on_once_all_is_saved(config, whole, signalled):
+    """As submitit has it: its handler puts the job back into the queue."""
+    folder = config.parent / "requeued"
+    words = ["train", str(config), "--work-dir", str(folder)]
+    saved: list[list[str]] = []
+
+    def requeue(number, frame):
+        saved.append([path.name for path in folder.glob("*.pth")])
+
+    signalled({5: signal.SIGUSR2})
+    before = signal.signal(signal.SIGUSR2, requeue)
+    try:
+        assert main(words) == 0
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert saved == [["iter_6.pth"]]
+    assert main([*words, "--resume"]) == 0
+    assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
+def test_inside_an_epoch_it_saves_every_so_many_minutes(config, whole, monkeypatch):
+    """The newest such file is enough to go on from when the machine breaks."""
+    from uas_swin.train_loop import InterruptibleEpochs
+
+    folder = config.parent / "broken"
+    words = ["train", str(config), "--work-dir", str(folder)]
+    run_iter = InterruptibleEpochs.run_iter
+
+    def breaks(self, index, batch):
+        if self._iter == STEPS + 7:
+            raise OSError("the machine broke")
+        run_iter(self, index, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InterruptibleEpochs, "run_iter", breaks)
+        with pytest.raises(OSError, match="broke"):
+            main([*words, "--cfg-options", "train_cfg.save_minutes=1e-9"])
+    assert sorted(p.name for p in folder.glob("*.pth")) == ["epoch_1.pth", "iter_16.pth"]
+    assert main([*words, "--resume"]) == 0
+    assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
+def test_a_validation_that_was_stopped_is_done_again(config, whole, monkeypatch, capsys):
+    from uas_swin.train_loop import EndValidation
+
+    folder = config.parent / "validated"
+    words = ["train", str(config), "--work-dir", str(folder), "--validate"]
+    after = EndValidation.after_val_iter
+
+    def interrupt(self, runner, batch_idx, data_batch=None, outputs=None):
+        os.kill(os.getpid(), signal.SIGINT)
+        after(self, runner, batch_idx, data_batch, outputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EndValidation, "after_val_iter", interrupt)
+        assert main(words) == 130
+    assert not list(folder.glob("evaluation*"))
+    assert main([*words, "--resume"]) == 0
+    log = "\n".join(path.read_text() for path in folder.glob("*/*.log"))
+    assert "Epoch(val) [1][9/9]" in log
+    assert "Epoch(val) [2][9/9]" in log
+    assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
+def test_nothing_saved_yet_is_a_fresh_start(config, whole, capsys):
+    """As where a job was taken away in its first minute."""
+    folder = config.parent / "early"
+    assert main(["train", str(config), "--work-dir", str(folder), "--resume"]) == 0
+    assert "no checkpoint to resume from, starting from scratch" in capsys.readouterr().out
+    assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
+def test_mistakes_are_seen_before_a_job_waits(config, tmp_path, capsys):
+    words = ["train", str(config), "--work-dir", str(tmp_path / "run"), "--dry-run"]
+    assert main(words) == 0
+    assert "nothing is in the way" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "bad.txt").write_text("circle/none.mp4\n")
+    assert main([*words, "--cfg-options", f"lists.train={tmp_path / 'bad.txt'}"]) == 2
+    assert "bad.txt" in capsys.readouterr().err
+    assert main([*words, "--cfg-options", "load_from=nowhere.pth"]) == 2
+    assert "nowhere.pth" in capsys.readouterr().err
+    assert main([*words, "--cfg-options", "train_cfg.save_minutes=-1"]) == 2
+    assert "save_minutes = -1 must be positive" in capsys.readouterr().err
