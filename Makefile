@@ -1,5 +1,6 @@
 # Needs git, make and Python 3.11 or newer with pip. Everything else is installed by the targets:
 #   make demo     synthetic recordings -> pretraining -> embeddings -> probes -> demo/report.html
+#   make demo-uas generated videos -> a small network -> probes and branches for new classes
 #   make test     all tests            make test PACKAGE=hbehavemae   one package, installed alone
 #   make lint     format, lint, types, layering, spelling
 #   make bench    speed and memory
@@ -15,7 +16,7 @@ PYTEST_ARGS ?=
 # One thread per test process: the tests' matrices are small, and thread pools fight for cores.
 TEST_THREADS := OMP_NUM_THREADS=1
 
-.PHONY: help install test lint format bench demo clean
+.PHONY: help install test lint format bench demo demo-uas clean
 
 help:
 	@sed -n 's/^#   //p' $(firstword $(MAKEFILE_LIST))
@@ -66,5 +67,29 @@ demo: install
 	$(RUN) hieras-eval report $(DEMO)/probe --out $(DEMO)/hierarchy.html
 	$(RUN) behaviorzoo report --run $(DEMO)/run --embeddings $(DEMO)/embeddings.nc --labels $(DEMO)/data/labels.csv --probe $(DEMO)/probe --recordings $(DEMO)/data/recordings --out $(DEMO)/report.html
 
+# The same for videos: a small network learns some motions, and others are read out of it. An
+# untrained network (a training at rate 0) stands beside it.
+UAS := demo-uas
+UAS_CLIPS := --clips 80
+UAS_NEW_CLIPS := --clips 30
+UAS_EPOCHS := 15
+UAS_LISTS = lists.train=$(UAS)/lists/$(1)_train.txt lists.val=$(UAS)/lists/$(1)_val.txt lists.videos=$(UAS)/$(1) classes=$(UAS)/lists/$(1)_classes.txt
+UAS_LORA := model.backbone.use_lora=True model.backbone.lora_rank=8
+demo-uas: install
+	rm -rf $(UAS)
+	$(RUN) behaviorzoo synth-clips --out $(UAS)/known --size 72 $(UAS_CLIPS) --motions left-right up-down circle grow-shrink shake still
+	$(RUN) behaviorzoo synth-clips --out $(UAS)/new --size 72 $(UAS_NEW_CLIPS) --motions spin zigzag figure-eight bounce
+	$(RUN) uas-swin prepare folder $(UAS)/known --out $(UAS)/lists --name known
+	$(RUN) uas-swin prepare folder $(UAS)/new --out $(UAS)/lists --name new --val-share 0.5
+	$(RUN) uas-swin train small_videos --work-dir $(UAS)/pretrained --validate --seed 0 --cfg-options $(call UAS_LISTS,known) train_cfg.max_epochs=$(UAS_EPOCHS)
+	$(RUN) uas-swin train small_videos --work-dir $(UAS)/untrained --seed 0 --cfg-options $(call UAS_LISTS,new) train_cfg.max_epochs=1 optim_wrapper.optimizer.lr=0
+	$(RUN) uas-swin extract small_videos $(UAS)/untrained/epoch_1.pth --out $(UAS)/untrained_features --augmented-views 4 --cfg-options $(call UAS_LISTS,new)
+	$(RUN) uas-swin extract small_videos $(UAS)/pretrained/epoch_$(UAS_EPOCHS).pth --out $(UAS)/features --augmented-views 4 --cfg-options $(call UAS_LISTS,new)
+	$(RUN) uas-swin probe $(UAS)/untrained_features --out $(UAS)/untrained_probe --lr 1e-3 3e-3 1e-2 --seeds 0 1 2
+	$(RUN) uas-swin probe $(UAS)/features --out $(UAS)/probe --lr 1e-3 3e-3 1e-2 --seeds 0 1 2
+	$(RUN) uas-swin train small_videos --work-dir $(UAS)/lora --seed 0 --cfg-options $(call UAS_LISTS,new) $(UAS_LORA) freeze_backbone=True load_from=$(UAS)/pretrained/epoch_$(UAS_EPOCHS).pth train_cfg.max_epochs=$(UAS_EPOCHS) train_dataloader.batch_size=8 optim_wrapper.optimizer.lr=3e-3
+	$(RUN) uas-swin test small_videos $(UAS)/lora/epoch_$(UAS_EPOCHS).pth --work-dir $(UAS)/lora --eval top_k_accuracy mean_class_accuracy --cfg-options $(call UAS_LISTS,new) $(UAS_LORA)
+	$(RUN) uas-swin report $(UAS)/untrained_probe $(UAS)/probe $(UAS)/lora $(UAS)/pretrained $(UAS)/lists/new_report.json --out $(UAS)/report.html
+
 clean:
-	rm -rf .venv .tools .envs dist demo
+	rm -rf .venv .tools .envs dist demo demo-uas

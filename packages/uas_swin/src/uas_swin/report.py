@@ -40,6 +40,33 @@ def write_report(sources: Sequence[Path], out: Path, title: str = "UAS-Swin: rep
     return report.write(out)
 
 
+def scores_text(sources: Sequence[Path]) -> str:
+    """The scores of probes and tests, a line each: the chosen rate, the mean over seeds.
+
+    Args:
+        sources: See :func:`write_report`; those without scores are left out.
+    """
+    lines = []
+    for source in sources:
+        if (source / "probe.json").is_file():
+            scores = pd.read_csv(source / "scores.csv")
+            chosen = scores["lr"].isna() | (
+                scores["lr"] == _json(source / "probe.json")["chosen_lr"]
+            )
+            for (split, readout), part in scores[chosen].groupby(["split", "readout"], sort=False):
+                found = part.groupby("metric", sort=False)["value"].mean().to_dict()
+                lines.append((f"{source.name}, {split}, {readout}", found))
+        else:
+            for file in sorted(source.glob("evaluation*.json")) if source.is_dir() else []:
+                found = {k: v for k, v in _json(file)["scores"].items() if v is not None}
+                lines.append((source.name, found))
+    width = max((len(name) for name, _ in lines), default=0)
+    return "\n".join(
+        f"{name:<{width}}  " + "  ".join(f"{metric} {value:.3f}" for metric, value in found.items())
+        for name, found in lines
+    )
+
+
 def _add_lists(report: Report, source: Path) -> bool:
     """What is in the lists: counts of the classes, bad videos, doubts."""
     if source.suffix != ".json" or not source.is_file():
