@@ -132,9 +132,23 @@ def test_ranges_are_swept_and_the_table_names_the_runs(tmp_path):
     assert write_table(runs, words).read_text() == "run,seed\n0,0\n1,1\n2,2\n"
 
 
+@pytest.mark.parametrize("given", [["--work-dir", "runs/a"], ["--work-dir=runs/a"]])
+def test_a_folder_can_be_an_option(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "--cfg-options", "lr=1,2", *given]
+    runs = expand(words)
+    assert [run.words[2] for run in runs] == ["lr=1", "lr=2"]
+    assert [run.words[-1] for run in runs] == [given[-1] + "/0", given[-1] + "/1"]
+    assert [run.words[:-1] for run in runs] == [
+        ["train", "--cfg-options", f"lr={value}", *given[:-1]] for value in (1, 2)
+    ]
+    assert write_table(runs, words).resolve() == tmp_path / "runs" / "a" / "sweep.csv"
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        (["train", "a=1,2", "--work-dir", "x", "out=y"], "out=FOLDER must be given once"),
         (["train", "a=1", "out=x"], "no word has several values"),
         (["train", "a=1,2"], "out=FOLDER must be given once"),
         (["train", "a=1", "out=x,y"], "out=FOLDER must be given once"),

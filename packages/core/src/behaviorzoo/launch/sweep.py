@@ -13,6 +13,7 @@ from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
 
 TABLE = "sweep.csv"
+_OUT, _WORK_DIR = "out=", "--work-dir"
 
 
 @dataclass(frozen=True)
@@ -34,37 +35,52 @@ def expand(words: Sequence[str]) -> list[Run]:
     """Combinations of the values of a command line, the last word varying fastest.
 
     The grammar is Hydra's: ``a,b,c``, ``choice(a,b)``, ``range(1,5)``; a comma inside brackets,
-    braces or quotes belongs to a value. Each run has a folder of its own in that of ``out=``.
+    braces or quotes belongs to a value. Each run has a folder of its own in that of the line.
 
     Args:
-        words: Words of a verb that has ``out=``.
+        words: Words of a verb that has ``out=`` or ``--work-dir``.
 
     Raises:
-        UserError: No word has several values, or there is no ``out=``.
+        UserError: No word has several values, or no folder is given.
     """
-    values = [(word, _values(word)) for word in words]
-    swept = [word for word, several in values if len(several) > 1]
-    if not swept:
+    values = [_values(word) for word in words]
+    if all(len(several) == 1 for several in values):
         raise UserError("--sweep: no word has several values, such as optim.lr=1e-3,1e-4")
-    out = [word for word in words if word.startswith("out=")]
-    if len(out) != 1 or out[0] in swept:
-        raise UserError("--sweep: out=FOLDER must be given once; every run has a folder in it")
+    place, folder = _folder(words)
+    if len(values[place]) > 1:
+        raise UserError(_NO_FOLDER)
+    swept = [i for i, several in enumerate(values) if len(several) > 1]
     runs = []
-    for index, picked in enumerate(itertools.product(*(several for _, several in values))):
-        chosen = {
-            word.partition("=")[0]: choice.partition("=")[2]
-            for (word, several), choice in zip(values, picked, strict=True)
-            if len(several) > 1
-        }
-        folder = f"out={Path(out[0].removeprefix('out=')) / str(index)}"
-        runs.append(Run(index, [folder if word == out[0] else word for word in picked], chosen))
+    for index, picked in enumerate(itertools.product(*values)):
+        line = list(picked)
+        line[place] = line[place].removesuffix(folder) + str(Path(folder) / str(index))
+        pairs = (picked[i].partition("=")[::2] for i in swept)
+        runs.append(Run(index, line, dict(pairs)))
     return runs
 
 
+_NO_FOLDER = (
+    "--sweep: out=FOLDER must be given once (uas-swin: --work-dir FOLDER); every run has a folder "
+    "in it"
+)
+
+
+def _folder(words: Sequence[str]) -> tuple[int, str]:
+    """Which word names the folder, and the folder."""
+    found = [(i, word.removeprefix(_OUT)) for i, word in enumerate(words) if word.startswith(_OUT)]
+    for i, word in enumerate(words):
+        if word == _WORK_DIR and i + 1 < len(words):
+            found.append((i + 1, words[i + 1]))
+        elif word.startswith(f"{_WORK_DIR}="):
+            found.append((i, word.partition("=")[2]))
+    if len(found) != 1:
+        raise UserError(_NO_FOLDER)
+    return found[0]
+
+
 def write_table(runs: Iterable[Run], words: Sequence[str]) -> Path:
-    """Write which folder has which values, ``sweep.csv`` in the folder of ``out=``."""
-    (out,) = (word.removeprefix("out=") for word in words if word.startswith("out="))
-    path = Path(out).expanduser() / TABLE
+    """Write which folder has which values, ``sweep.csv`` in the folder that holds them all."""
+    path = Path(_folder(words)[1]).expanduser() / TABLE
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame([{"run": run.index, **run.chosen} for run in runs])
     with atomic_path(path) as file:
