@@ -100,3 +100,16 @@ def test_a_run_of_mmengine(folder):
         for index in range(3):
             np.testing.assert_array_equal(batches[3 * epoch + index], expected[index]["imgs"])
     assert any((a != b).any() for a, b in zip(batches[:3], batches[3:], strict=True))
+
+
+def test_screen_shows_the_run_and_the_file_all(capsys, tmp_path):
+    from uas_swin.runner import UasRunner
+
+    runner = UasRunner(Brightness(), str(tmp_path), experiment_name="quiet screen")
+    runner.logger.info("Epoch(train) loss: 0.5")
+    shown = "".join(capsys.readouterr())
+    assert "loss: 0.5" in shown
+    (log,) = tmp_path.glob("*/*.log")
+    for words in ("System environment", "Hooks will be executed"):
+        assert words in log.read_text()
+        assert words not in shown

@@ -193,10 +193,12 @@ def _finish(plan: Plan, settings: ExtractSettings, about: dict[str, Any], out: P
             widths.append(part["features"].shape[1])
     count = np.concatenate(counts)
     first = np.concatenate([[0], np.cumsum(count)])
+    splits = plan.samples.groupby("item")["split"].unique()
     skipped = [
-        {"video": item.info["video_id"], "kind": item.kind, "reason": problem}
-        for item, problem in zip(plan.items, problems, strict=True)
+        {"split": split, "video": item.info["video_id"], "kind": item.kind, "reason": problem}
+        for number, (item, problem) in enumerate(zip(plan.items, problems, strict=True))
         if problem
+        for split in splits[number]
     ]
     if first[-1] == 0:
         raise UserError(f"no video could be decoded; the first: {skipped[0]['reason']}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -18,11 +20,20 @@ from behaviorzoo.launch import tell
 
 @RUNNERS.register_module()
 class UasRunner(Runner):
-    """mmengine's runner; two things differ.
+    """mmengine's runner; three things differ.
 
     Weights are loaded strictly (:func:`uas_swin.checkpoints.load_weights`), where mmengine's only
-    warns of what does not fit. And several processes train together on the CPU too.
+    warns of what does not fit. Several processes train together on the CPU too. And the screen
+    shows what happens; what mmengine tells of itself is in the log file alone.
     """
+
+    def build_logger(self, *args: Any, **options: Any) -> MMLogger:
+        """Log all to the file, and to the screen what is about the run."""
+        logger = super().build_logger(*args, **options)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(is_about_the_run)
+        return logger
 
     def load_or_resume(self) -> None:
         """Load the weights of ``load_from``, or go on from a checkpoint."""
@@ -74,6 +85,18 @@ class UasRunner(Runner):
         return MMDistributedDataParallel(
             module=model, broadcast_buffers=False, find_unused_parameters=unused
         )
+
+
+OF_THE_LIBRARY = (
+    *("-" * 20, "Config:", "Hooks will be executed", "Exp name:", "Checkpoints will be saved"),
+    *("Distributed training is not used", '"FileClient" will be', '"HardDiskBackend" is the'),
+)
+"""How records begin that a reader of the screen has no use for."""
+
+
+def is_about_the_run(record: logging.LogRecord) -> bool:
+    """Whether a record of mmengine tells of the run, not of mmengine."""
+    return not record.getMessage().lstrip().startswith(OF_THE_LIBRARY)
 
 
 def newest_checkpoint(work_dir: str | Path) -> Path | None:

@@ -2,7 +2,7 @@
 """A small network and small clips (16 frames of 64 pixels), to try everything on a CPU.
 
 It learns from nothing in minutes: frames in a row and large patches, so that a motion stays within
-a patch from one frame to the next; larger weights at the start, because the published 0.02, made for
+a patch from one frame to the next, and larger weights at the start: the published 0.02, made for
 widths of 96 to 1,536, lets hardly anything through so narrow a network.
 
 Set classes, lists.train, lists.val and lists.videos (see `uas-swin prepare folder`).
