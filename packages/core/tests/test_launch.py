@@ -132,7 +132,9 @@ def test_ranges_are_swept_and_the_table_names_the_runs(tmp_path):
     assert write_table(runs, words).read_text() == "run,seed\n0,0\n1,1\n2,2\n"
 
 
-@pytest.mark.parametrize("given", [["--work-dir", "runs/a"], ["--work-dir=runs/a"]])
+@pytest.mark.parametrize(
+    "given", [["--work-dir", "runs/a"], ["--work-dir=runs/a"], ["--out", "runs/a"]]
+)
 def test_a_folder_can_be_an_option(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["train", "--cfg-options", "lr=1,2", *given]

@@ -29,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, 2 for a mistake of the user's, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    return commands.run_verbs("sgear", __version__, DESCRIPTION, VERBS, argv)
+    # The processes of a job find each other without being told.
+    training: dict[str, commands.ProcessWords] = {"train": lambda nodes, tasks: []}
+    return commands.run_verbs("sgear", __version__, DESCRIPTION, VERBS, argv, training)
 
 
 _parser = partial(commands.verb_parser, "sgear")

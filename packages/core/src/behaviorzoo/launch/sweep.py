@@ -13,7 +13,7 @@ from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
 
 TABLE = "sweep.csv"
-_OUT, _WORK_DIR = "out=", "--work-dir"
+_OUT, _OPTIONS = "out=", ("--work-dir", "--out")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def expand(words: Sequence[str]) -> list[Run]:
     braces or quotes belongs to a value. Each run has a folder of its own in that of the line.
 
     Args:
-        words: Words of a verb that has ``out=`` or ``--work-dir``.
+        words: Words of a verb that has ``out=``, ``--out`` or ``--work-dir``.
 
     Raises:
         UserError: No word has several values, or no folder is given.
@@ -60,7 +60,7 @@ def expand(words: Sequence[str]) -> list[Run]:
 
 
 _NO_FOLDER = (
-    "--sweep: out=FOLDER must be given once (uas-swin: --work-dir FOLDER); every run has a folder "
+    "--sweep: out=FOLDER must be given once (or --out, --work-dir FOLDER); every run has a folder "
     "in it"
 )
 
@@ -69,10 +69,11 @@ def _folder(words: Sequence[str]) -> tuple[int, str]:
     """Which word names the folder, and the folder."""
     found = [(i, word.removeprefix(_OUT)) for i, word in enumerate(words) if word.startswith(_OUT)]
     for i, word in enumerate(words):
-        if word == _WORK_DIR and i + 1 < len(words):
+        option, equals, value = word.partition("=")
+        if option in _OPTIONS and equals:
+            found.append((i, value))
+        elif option in _OPTIONS and i + 1 < len(words):
             found.append((i + 1, words[i + 1]))
-        elif word.startswith(f"{_WORK_DIR}="):
-            found.append((i, word.partition("=")[2]))
     if len(found) != 1:
         raise UserError(_NO_FOLDER)
     return found[0]
