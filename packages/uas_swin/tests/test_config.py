@@ -111,6 +111,8 @@ def test_values_of_words(text, value):
         ("model.backbone.use_checkpoint=True", "model.backbone.with_cp today"),
         ("train_dataloader.dataset.pipeline.99.x=1", "the list has 9 entries"),
         ("test_dataloader.batch_size=4", "max_testing_views=2 parts the views of one video"),
+        ("optim_wrapper.optimizer.lr=fast", "lr=fast: expected a number, such as 0.0003"),
+        ("train_dataloader.dataset.pipeline.1.clip_len=all", "expected a number, such as 32"),
         ("model", "write key=value"),
     ],
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from behaviorzoo.synthetic_video import write_clips
 from uas_swin.checkpoints import read_checkpoint
@@ -185,7 +187,9 @@ def test_nothing_saved_yet_is_a_fresh_start(config, whole, capsys):
     assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
 
 
-def test_mistakes_are_seen_before_a_job_waits(config, tmp_path, capsys):
+def test_mistakes_are_seen_before_a_job_waits(config, tmp_path, capsys, monkeypatch):
+    # As in a new process: no run has said yet whose names are meant.
+    monkeypatch.setattr(DefaultScope, "_instance_dict", OrderedDict())
     words = ["train", str(config), "--work-dir", str(tmp_path / "run"), "--dry-run"]
     assert main(words) == 0
     assert "nothing is in the way" in capsys.readouterr().out

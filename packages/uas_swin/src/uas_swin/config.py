@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,7 @@ def load_config(name: str | Path, words: Sequence[str] = ()) -> Config:
     register_all()
     check_file(config)
     check_options(options, config)
+    _check_numbers(options, config)
     try:
         config.merge_from_dict(options)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -171,6 +172,19 @@ def _apply_width(model: Any) -> None:
 
     arch = checked_arch(model.backbone.get("arch", "base"))
     model.cls_head.in_channels = arch["embed_dims"] << (len(arch["depths"]) - 1)
+
+
+def _check_numbers(options: dict[str, Any], config: Config) -> None:
+    """Refuse words where a number stands: far from here they fail without the name of the key."""
+    for key, value in options.items():
+        node: Any = dict(config.items())
+        for word in key.split("."):
+            if isinstance(node, list) and word.isdigit():
+                node = node[int(word)]
+            else:
+                node = node.get(word) if isinstance(node, Mapping) else None
+        if isinstance(node, int | float) and not isinstance(node, bool) and isinstance(value, str):
+            raise UserError(f"--cfg-options {key}={value}: expected a number, such as {node}")
 
 
 def _option(word: str) -> tuple[str, Any]:

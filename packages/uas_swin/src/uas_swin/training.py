@@ -198,11 +198,12 @@ def _open_lists(settings: Config) -> None:
     Raises:
         UserError: A list with a mistake.
     """
-    from mmaction.registry import DATASETS
+    from mmengine.registry import DATASETS, DefaultScope
 
     for key in ("train_dataloader", "val_dataloader"):
         if settings.get(key):
-            DATASETS.build(settings[key].dataset)
+            with DefaultScope.overwrite_default_scope("mmaction"):
+                DATASETS.build(settings[key].dataset)
 
 
 def _refuse_used(folder: Path, overwrite: bool) -> None:
