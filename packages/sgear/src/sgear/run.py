@@ -10,7 +10,6 @@ from typing import Any
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
-from behaviorzoo.weights import strict_load
 from sgear.assembly import DataSets, build_network, language_similarities, open_data
 from sgear.checkpoints import (
     SGearCheckpoint,
@@ -160,7 +159,7 @@ def load_weights(model: SGear, path: Path, config: Config) -> SGearCheckpoint:
         UserError: They do not fit.
     """
     found = load_checkpoint(path, config.network(), model.num_classes)
-    strict_load(model, found.state, str(path))
+    found.load_into(model)
     return found
 
 
