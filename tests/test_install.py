@@ -150,6 +150,19 @@ def test_uas_swin_alone(wheels: Path, tmp_path: Path) -> None:
     assert "extract" in run(f"{binaries}/uas-swin --help", tmp_path)
     said = run(f"{binaries}/uas-swin info mammalnet_k600", tmp_path)
     assert "87651284" in "".join(c for c in said if c.isdigit())
+    clips = "--motions spin still --clips 3 --frames 20 --size 72"
+    run(f"{binaries}/behaviorzoo synth-clips --out videos {clips}", tmp_path)
+    run(f"{binaries}/uas-swin prepare folder videos --out lists", tmp_path)
+    lists = " ".join(f"lists.{split}=lists/videos_{split}.txt" for split in ("train", "val"))
+    own = f"--cfg-options {lists} lists.videos=videos classes=lists/videos_classes.txt"
+    train = f"{binaries}/uas-swin train small_videos --work-dir run"
+    own = f"{own} train_dataloader.batch_size=2 train_cfg.max_epochs"
+    run(f"{train} {own}=1", tmp_path)
+    said = run(f"{train} --resume {own}=2", tmp_path)
+    assert "going on from" in said
+    assert "Epoch(train) [2][2/2]" in said
+    test = f"{binaries}/uas-swin test small_videos run/epoch_2.pth --work-dir run"
+    assert "top1: " in run(f"{test} --eval top_k_accuracy {own}=2", tmp_path)
 
 
 @needs_uv
