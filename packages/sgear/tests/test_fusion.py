@@ -138,6 +138,22 @@ def scored(run):
     return found.scores, found.items
 
 
+@pytest.mark.parametrize(("column", "value"), [("noun_class", 6), ("video_id", "elsewhere")])
+def test_runs_of_other_clips_with_the_same_numbers_are_refused(tmp_path, column, value):
+    items = some_items()
+    other = replace(items, table=items.table.iloc[4:].reset_index(drop=True))
+    sources = [parse_source(str(stored(tmp_path / "a", items)))]
+    sources.append(parse_source(str(stored(tmp_path / "b", other))))
+    assert len(read_runs(sources)) == 2  # a part of the same clips
+
+    other.table.loc[0, column] = value
+    stored(tmp_path / "c", other)
+    was = str(items.table.loc[4, column])
+    message = f"different clips, item '5' has {column} {was} in one and {value} in the other"
+    with pytest.raises(UserError, match=message):
+        read_runs([sources[0], parse_source(str(tmp_path / "c"))])
+
+
 def test_runs_that_do_not_fit():
     first = run("a", "xy", action=[[1, 2], [0, 0]])
     with pytest.raises(UserError, match="action classes: a 2, b 3"):

@@ -24,8 +24,8 @@ times of 50 Salads segments         float16 (0.25 s steps above     float64
                                     256 s)
 ==================================  ==============================  ==============================
 
-``sgear prototypes language`` has its own ``--compat``: ``upstream`` words the classes of 50 Salads by
-the rules of EGTEA; by default they are read as they are meant.
+``sgear prototypes language`` has its own ``--compat``: ``upstream`` words the classes of 50 Salads
+by the rules of EGTEA; by default they are read as they are meant.
 
 The order in which the heads of an attention are merged stays the original's in both.
 """

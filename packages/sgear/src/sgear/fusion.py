@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from behaviorzoo.errors import UserError
 from sgear.evaluation_set import EvaluationSet
+from sgear.marginalise import SPACES
 from sgear.scores import TOP
 
 NORM_EPS = 1e-6
@@ -169,6 +172,45 @@ def aligned(run: ScoredRun, items: EvaluationSet) -> tuple[ScoredRun, list[str]]
     if len(kept) < len(run.uids):
         notes.append(f"{len(run.uids) - len(kept)} scored items are not in {items.where}: left out")
     return found, notes
+
+
+def check_same_items(runs: Sequence[ScoredRun]) -> None:
+    """Refuse runs whose items have the same names and are not the same clips.
+
+    Items are named by numbers in some data sets, so that names meet between data sets as well.
+
+    Raises:
+        UserError: An item of a run has another label or video than in the last run.
+    """
+    told = [run for run in runs if run.items is not None]
+    for run in told[:-1]:
+        ours, theirs = (_facts(one) for one in (run, told[-1]))
+        columns = ours.columns.intersection(theirs.columns)
+        common = ours.index.intersection(theirs.index)
+        differ = ours.loc[common, columns] != theirs.loc[common, columns]
+        if differ.to_numpy().any():
+            uid = common[differ.any(axis=1)][0]
+            column = columns[differ.loc[uid]][0]
+            raise UserError(
+                f"{run.name}, {told[-1].name}: runs on different clips, item {uid!r} has {column} "
+                f"{ours.loc[uid, column]} in one and {theirs.loc[uid, column]} in the other; fuse "
+                "runs that were evaluated on the same data set"
+            )
+
+
+def _facts(run: ScoredRun) -> pd.DataFrame:
+    """What an item must have in common with its namesake: label and video, by uid."""
+    assert run.items is not None
+    items = run.items
+    facts: dict[str, Any] = {}
+    if "video_id" in items.table:
+        facts["video_id"] = items.table["video_id"].astype(str).to_numpy()
+    for space in SPACES:
+        labels = items.labels(space)
+        if labels is not None:
+            facts[f"{space}_class"] = labels
+    table = pd.DataFrame(facts, index=pd.Index(items.uids))
+    return table.loc[~table.index.duplicated()]
 
 
 @dataclass(frozen=True)

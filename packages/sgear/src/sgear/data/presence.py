@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import numpy as np
 import pandas as pd
@@ -68,8 +69,11 @@ def check_presence(reader: ClipReader, table: pd.DataFrame) -> Presence:
         reader.places(),
     )
     if presence.found == 0:
+        first = str(videos[0])
+        bare = reader.what == "videos" and not PurePath(first).suffix
+        todo = f"give names with their ending, {first}.mp4" if bare else "give the right folder"
         raise UserError(
-            f"{reader.what}: none of {len(videos)} found in {presence.places} (looked for "
-            f"{videos[0]}, ...); give the right folder"
+            f"{reader.what}: none of {len(videos)} found in {presence.places} (looked for {first}, "
+            f"...); {todo}"
         )
     return presence
