@@ -326,9 +326,24 @@ def test_a_name_is_looked_for_here_then_downloaded(monkeypatch):
             asked.append((name, device, local_files_only))
             raise OSError("no\nconnection")
 
+    import huggingface_hub
     import sentence_transformers
 
+    def no_network(api, name, timeout):
+        asked.append((name, timeout))
+        raise ConnectionError("no such\nhost")
+
     monkeypatch.setattr(sentence_transformers, "SentenceTransformer", NoModel)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", no_network)
+    with pytest.raises(UserError, match=r"cannot be downloaded \(no such host\); copy it here"):
+        sentence_encoder("all-mpnet-base-v2")
+    assert asked == [
+        ("all-mpnet-base-v2", "cpu", True),
+        ("sentence-transformers/all-mpnet-base-v2", 10),
+    ]
+
+    asked.clear()
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *args, **options: None)
     with pytest.raises(UserError, match=r"cannot be downloaded \(no connection\); copy it here"):
         sentence_encoder("all-mpnet-base-v2")
     assert asked == [("all-mpnet-base-v2", "cpu", True), ("all-mpnet-base-v2", "cpu", False)]

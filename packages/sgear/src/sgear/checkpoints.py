@@ -131,6 +131,11 @@ def load_checkpoint(
     path = Path(path).expanduser()
     if path.is_dir() and (path / RUN_FILE).is_file():
         path = path / RUN_FILE
+    if path.is_dir() and not ((path / folders.MODEL_FILE).is_file() or any(path.glob("*/step-*"))):
+        raise UserError(
+            f"{path}: no {RUN_FILE} in this folder; give the folder of a run that was trained "
+            "(OUTPUTS/expts/NAME.txt/0), or a checkpoint file"
+        )
     if path.is_dir() or path.name == folders.MODEL_FILE:
         return _load_folder(path, config, num_classes)
     return _load_file(path, config, num_classes)

@@ -142,7 +142,20 @@ def _load(model: str | Path) -> Any:
     try:
         return _quietly(str(model), local=True)
     except UserError:
+        _reach_hub(str(model))
         return _quietly(str(model), local=False)
+
+
+def _reach_hub(model: str) -> None:
+    """Ask once for a model: without a network the loader would try every file for minutes."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(model if "/" in model else f"sentence-transformers/{model}", timeout=10)
+    # What a missing network raises differs between versions; an answer of the hub is a response.
+    except Exception as error:
+        if getattr(error, "response", None) is None:
+            raise _absent(model, error) from error
 
 
 def _quietly(model: str, local: bool) -> Any:
@@ -153,10 +166,18 @@ def _quietly(model: str, local: bool) -> Any:
         return SentenceTransformer(model, device="cpu", local_files_only=local).float().eval()
     # The hub, its cache and the readers of models fail in many ways; all mean: not to be had.
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
         if Path(model).is_dir():
+            reason = _line(error)
             raise UserError(f"{model}: not a sentence-transformers model ({reason})") from error
-        raise UserError(
-            f"model {model!r} is not on this machine and cannot be downloaded ({reason}); copy it "
-            "here and give --model FOLDER"
-        ) from error
+        raise _absent(model, error) from error
+
+
+def _absent(model: str, error: Exception) -> UserError:
+    return UserError(
+        f"model {model!r} is not on this machine and cannot be downloaded ({_line(error)}); copy "
+        "it here and give --model FOLDER"
+    )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
