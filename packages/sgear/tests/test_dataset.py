@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -21,6 +22,8 @@ from sgear.data.config import (
     SubclipConfig,
 )
 from sgear.data.drawing import RowChoice
+from sgear.data.presence import check_presence
+from sgear.data.readers import open_reader
 from sgear.data.readers.lmdb_features import write_lmdb
 from sgear.data.sampling import Draws
 
@@ -102,6 +105,12 @@ def test_what_is_there_is_said_with_counts(folder):
 def test_nothing_found_is_an_error(folder, tmp_path):
     with pytest.raises(UserError, match=r"videos: none of 3 found in .*looked for a\.mp4"):
         build_dataset(settings(folder, "video", root=[str(tmp_path)]), CLIPS, training=True)
+
+
+def test_names_of_videos_have_an_ending(tmp_path):
+    reader = open_reader(ReaderConfig(kind="video"), [str(tmp_path)])
+    with pytest.raises(UserError, match=r"looked for v1, \.\.\.\); give names .*, v1\.mp4"):
+        check_presence(reader, pd.DataFrame({"video_path": ["v1", "v2"]}))
 
 
 def test_pictures(folder):

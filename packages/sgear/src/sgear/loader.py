@@ -112,6 +112,9 @@ def load(
         workers: Processes that load ahead; 0 loads here.
         replace_broken: Put the next clip in the place of one that cannot be read. All processes
             then have batches of the same size, as they need for training together.
+
+    Yields:
+        The batches; a mistake of the user that a worker meets is raised here, in one line.
     """
     batches = plan.batches(epoch, start)
     loader = DataLoader(
@@ -123,7 +126,19 @@ def load(
         # The default would take a seed from torch's generator, and change what comes after it.
         generator=torch.Generator(),
     )
-    return iter(loader)
+    # Workers begin now, not when the first batch is asked for.
+    return _told_plainly(iter(loader))
+
+
+def _told_plainly(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same, but a user's mistake met in a worker stays one line, without its traceback."""
+    try:
+        yield from batches
+    except UserError as error:
+        text = str(error).strip()
+        if not text.startswith("Caught "):
+            raise
+        raise UserError(text.splitlines()[-1].partition(": ")[2]) from None
 
 
 @dataclass(frozen=True)

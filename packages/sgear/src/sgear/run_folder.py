@@ -79,7 +79,8 @@ def settings_for(
         resume: Take the settings of the run in the folder, where no experiment is named.
 
     Raises:
-        UserError: Mistakes in the words or the experiment, or an experiment of several runs.
+        UserError: Mistakes in the words or the experiment, an experiment of several runs, or
+            nothing to resume.
     """
     from sgear.experiments import overrides
     from sgear.launcher import arguments
@@ -92,6 +93,11 @@ def settings_for(
         if (folder / SETTINGS / "overrides.yaml").exists():
             config, tree = read_settings(folder, words)
             return config, tree, folder
+        if not words:
+            raise UserError(
+                f"{folder}: no run in it to go on with; check the path, or start one with "
+                "--experiment TXT"
+            )
     if experiment is not None:
         runs = expand([*overrides(experiment), *words])
         if len(runs) > 1:
