@@ -269,12 +269,21 @@ def test_folds(workplace, features, capsys):
     assert main([*words, "many", "--out", str(workplace / "k4")]) == 2
 
 
-def test_report(workplace, run, features):
+def _words(scores: dict[str, float]) -> list[str]:
+    return [word for name, value in scores.items() for word in (name, f"{value:.3f}")]
+
+
+def test_report(workplace, run, features, capsys):
     if not (workplace / "loo").exists():
         main(["probe", str(features), "--folds", "loo", "--out", str(workplace / "loo")])
     page = workplace / "report.html"
     sources = [str(run), str(workplace / "loo"), str(workplace / "lists" / "v_report.json")]
+    capsys.readouterr()
     assert main(["report", *sources, "--out", str(page)]) == 0
+    found = json.loads((workplace / "loo" / "evaluation_folds.json").read_text())["scores"]
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["loo,", "folds,", "probe", *_words(found)]
+    assert shown[1].startswith("loo, folds, 1 neighbour ")
     text = page.read_text()
     for word in ("left-right", "Confusion matrix", "5 neighbours", "Validation", "Configuration"):
         assert word in text

@@ -49,11 +49,10 @@ def scores_text(sources: Sequence[Path]) -> str:
     lines = []
     for source in sources:
         if (source / "probe.json").is_file():
+            lr = _json(source / "probe.json")["chosen_lr"]
             scores = pd.read_csv(source / "scores.csv")
-            chosen = scores["lr"].isna() | (
-                scores["lr"] == _json(source / "probe.json")["chosen_lr"]
-            )
-            for (split, readout), part in scores[chosen].groupby(["split", "readout"], sort=False):
+            shown = scores.loc[scores["lr"].isna() | (scores["lr"] == lr)]  # neighbours have none
+            for (split, readout), part in shown.groupby(["split", "readout"], sort=False):
                 found = part.groupby("metric", sort=False)["value"].mean().to_dict()
                 lines.append((f"{source.name}, {split}, {readout}", found))
         else:
