@@ -31,6 +31,12 @@ def test_readers_as_the_original_names_them(target):
     ]
 
 
+def test_a_path_laid_over_an_experiment_of_the_authors_is_the_one_meant():
+    reader = {"_target_": "x.EpicRULSTMFeatsReader", "lmdb_path": "rgb"}
+    over = {"reader_fn": reader | {"kind": "embeddings", "path": "seen.nc"}}
+    assert dataset_from_mapping(over).reader_fn == [ReaderConfig("embeddings", ["seen.nc"])]
+
+
 def test_several_modalities():
     group = {"reader_fn": [{"kind": "lmdb", "path": ["rgb", "flow"]}, "x.DefaultReader"]}
     assert dataset_from_mapping(group).reader_fn == [

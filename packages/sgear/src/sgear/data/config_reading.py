@@ -161,8 +161,10 @@ def _reader(group: Mapping[str, Any] | str, where: str) -> ReaderConfig:
         values.setdefault("kind", _READER_TARGETS[name])
     values.pop("warn_if_using_closeby_frame", None)
     for old in ("lmdb_path", "feat_root"):
-        if old in values:
-            values["path"] = values.pop(old)
+        given = values.pop(old, None)
+        # The authors' experiments set the old names: a path laid over them is the one meant.
+        if given and not values.get("path"):
+            values["path"] = given
     values["path"] = _texts(values.get("path", []))
     return _build(ReaderConfig, values, where)
 
