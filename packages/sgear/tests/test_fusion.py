@@ -144,14 +144,14 @@ def test_runs_of_other_clips_with_the_same_numbers_are_refused(tmp_path, column,
     other = replace(items, table=items.table.iloc[4:].reset_index(drop=True))
     sources = [parse_source(str(stored(tmp_path / "a", items)))]
     sources.append(parse_source(str(stored(tmp_path / "b", other))))
-    assert len(read_runs(sources)) == 2  # a part of the same clips
+    assert fuse(read_runs(sources)).uids == items.uids  # a part of the same clips
 
     other.table.loc[0, column] = value
     stored(tmp_path / "c", other)
     was = str(items.table.loc[4, column])
     message = f"different clips, item '5' has {column} {was} in one and {value} in the other"
     with pytest.raises(UserError, match=message):
-        read_runs([sources[0], parse_source(str(tmp_path / "c"))])
+        fuse(read_runs([sources[0], parse_source(str(tmp_path / "c"))]))
 
 
 def test_runs_that_do_not_fit():

@@ -198,7 +198,7 @@ def test_a_run_from_a_txt_file_to_its_results(there, small, data, capsys):
 
 def test_several_processes_here(there, small, data):
     """Two tasks of submitit's local executor: they meet in a file of the run folder."""
-    more = ["hydra.launcher.tasks_per_node=2", "hydra.launcher.timeout_min=9", "train.num_epochs=1"]
+    more = ["hydra.launcher.tasks_per_node=2", "hydra.launcher.timeout_min=9", "train.num_epochs=2"]
     # Not GPT-2, which costs every process some seconds to import.
     more += ["model/temporal_aggregator=mean", "model/future_predictor=mlp"]
     more += [

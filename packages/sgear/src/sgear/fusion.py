@@ -75,9 +75,11 @@ def fuse(
         Scores of the union of the items, in the order in which they first occur.
 
     Raises:
-        UserError: Other numbers of weights or of classes, no common space, or a wrong ``p``.
+        UserError: Other numbers of weights or of classes, no common space, a wrong ``p``, or runs
+            on other clips.
     """
     weights = checked_weights(weights, len(runs))
+    check_same_items(runs)
     if p is not None and not p > 0:
         raise UserError(f"normalise: the order of a norm is above 0, not {p:g}")
     rows: dict[str, int] = {}

@@ -24,7 +24,7 @@ from behaviorzoo.restricted_pickle import load as load_pickle
 from sgear.data.classes import Classes, read_actions
 from sgear.evaluate import items_of
 from sgear.evaluation_set import CLASSES, EvaluationSet, read_evaluation_set
-from sgear.fusion import ScoredRun, check_same_items
+from sgear.fusion import ScoredRun
 from sgear.marginalise import SPACES, space_scores
 from sgear.results import Results, read_results, result_files
 
@@ -135,12 +135,10 @@ def read_runs(
             f"{sources[-1].path}: nothing says what its items are; fuse it with a run that has "
             "results"
         )
-    found = [
+    return [
         run if run is not None else _read_foreign(source.path, place, known)
         for run, source, place in zip(runs, sources, places, strict=True)
     ]
-    check_same_items(found)
-    return found
 
 
 def run_of_results(name: str, results: Results, items: EvaluationSet) -> ScoredRun:
