@@ -200,7 +200,10 @@ def _submitted(jobs: Sequence[Job], settings: Sequence[dict[str, Any]]) -> list[
         numbers += [job.job_id for job in sent]
     for job, number in zip(jobs, numbers, strict=True):
         tell(f"job {number}: {job.folder}")
-    tell(f"logs: {jobs[0].agent / SUBMITIT}")
+    logs, first = jobs[0].agent / SUBMITIT, numbers[0].partition("_")[0]
+    folder = str(settings[0]["submitit_folder"]).replace("%j", numbers[0])
+    tell(f"logs: {logs}\nfollow: tail -F {folder}/{numbers[0]}_0_log.err")
+    tell(f"state: squeue -j {first}\ncancel: scancel {first}")
     return numbers
 
 

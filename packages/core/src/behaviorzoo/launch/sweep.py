@@ -54,8 +54,11 @@ def expand(words: Sequence[str]) -> list[Run]:
     for index, picked in enumerate(itertools.product(*values)):
         line = list(picked)
         line[place] = line[place].removesuffix(folder) + str(Path(folder) / str(index))
-        pairs = (picked[i].partition("=")[::2] for i in swept)
-        runs.append(Run(index, line, dict(pairs)))
+        chosen = {}
+        for i in swept:
+            key, _, value = picked[i].partition("=")
+            chosen[key] = value
+        runs.append(Run(index, line, chosen))
     return runs
 
 
