@@ -33,7 +33,9 @@ test: | $(UV)
 	UV=$(UV) bash tools/test_alone.sh $(PACKAGE) $(PYTEST_ARGS)
 else
 test: install
-	$(TEST_THREADS) $(RUN) pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(TEST_THREADS) $(RUN) pytest -n auto --dist loadfile --ignore tests/slurm $(PYTEST_ARGS)
+	# Alone: their jobs have clocks of their own.
+	$(TEST_THREADS) $(RUN) pytest tests/slurm $(PYTEST_ARGS) || [ $$? = 5 ]  # 5: -k chose none
 endif
 
 lint: install
@@ -51,8 +53,9 @@ format: install
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
+BENCHMARKS := core_video hbehavemae hieras_eval bams hysp sgear sgear_data sgear_scores uas_swin uas_swin_data
 bench: install
-	for name in hbehavemae hieras_eval bams hysp; do echo; echo "# $$name"; $(RUN) python benchmarks/$$name.py; done
+	for name in $(BENCHMARKS); do echo; echo "# $$name"; $(RUN) python benchmarks/$$name.py; done
 
 # The demo is these commands and nothing else: copy them for recordings of your own.
 DEMO := demo

@@ -27,13 +27,13 @@ extras=()
 [ "$name" = core ] && extras=(--all-extras)
 requirements=$environment/requirements.txt
 if [ -n "${RESOLUTION:-}" ]; then
-  wanted=$distribution
-  [ "$name" = core ] && wanted="${distribution}[all]"
-  "$uv" export --quiet --frozen --no-header --no-hashes --no-emit-workspace --package "$distribution" \
-    --only-group test --output-file "$requirements" >/dev/null
-  cut -d= -f1 "$requirements" | cut -d' ' -f1 | grep -v '^#' >"$requirements.names"
-  "$uv" pip install --quiet --python "$environment" --resolution "$RESOLUTION" --find-links "$wheels" \
-    "$wanted" -r "$requirements.names"
+  # What the package itself asks for, and what it asks of the core, are the direct requirements.
+  options=(--python "$environment" --no-sources --find-links "$wheels")
+  files=(-r "$folder/pyproject.toml" -r packages/core/pyproject.toml)
+  "$uv" pip install --quiet "${options[@]}" --resolution "$RESOLUTION" "${files[@]}" --all-extras
+  "$uv" pip install --quiet "${options[@]}" --no-deps "$wheels"/*.whl
+  # The tools of the tests are no part of the question.
+  "$uv" pip install --quiet "${options[@]}" --group "$folder/pyproject.toml:test"
 else
   # The locked versions, so that a failure is ours and not that of yesterday's release.
   "$uv" export --quiet --frozen --no-header --no-hashes --no-emit-workspace --package "$distribution" \

@@ -118,7 +118,7 @@ class Cluster:
         ports = _free_ports(1 + len(NODES))
         nodes = "\n".join(
             f"NodeName={node} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port} "
-            "CPUs=4 State=UNKNOWN"
+            "CPUs=4 RealMemory=4096 State=UNKNOWN"
             for node, port in zip(NODES, ports[1:], strict=True)
         )
         return _SETTINGS.format(

@@ -20,6 +20,7 @@ from typing import Any
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
 from behaviorzoo.launch import tell
+from behaviorzoo.launch.slurm import refusals
 from sgear import experiments
 from sgear.job import Job
 from sgear.txt import Run, expand, pick, split_word
@@ -184,19 +185,13 @@ def _submitted(jobs: Sequence[Job], settings: Sequence[dict[str, Any]]) -> list[
             "no SLURM on this machine (sbatch is not found); -l runs the experiment here, "
             "-g runs it here without workers"
         )
-    from submitit.core.utils import FailedJobError
-
     numbers = []
     # Runs that ask for the same make one array of jobs.
     for setting, group in groupby(zip(settings, jobs, strict=True), key=lambda pair: pair[0]):
-        try:
-            made = executor(setting, "slurm")
-            with made.batch():
-                # The job itself is what submitit calls: it knows how to be queued again.
-                sent = [made.submit(job) for _, job in group]
-        except FailedJobError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise UserError(f"SLURM refuses the job: {reason}") from error
+        made = executor(setting, "slurm")
+        with refusals(), made.batch():
+            # The job itself is what submitit calls: it knows how to be queued again.
+            sent = [made.submit(job) for _, job in group]
         numbers += [job.job_id for job in sent]
     for job, number in zip(jobs, numbers, strict=True):
         tell(f"job {number}: {job.folder}")

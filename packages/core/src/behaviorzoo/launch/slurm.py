@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,21 +51,33 @@ def submit(jobs: Sequence[CommandJob], settings: LaunchConfig, name: str) -> lis
     folder = Path(settings.folder).expanduser().absolute() / name / "%j"
     executor = submitit.SlurmExecutor(folder, max_num_timeout=_ANY_NUMBER)
     parameters = _parameters(settings, name, isinstance(jobs[0], TrainingJob), folder)
-    try:
-        # submitit prints what sbatch says besides raising it.
-        with redirect_stderr(io.StringIO()):
-            executor.update_parameters(**parameters)
-            if len(jobs) == 1:
-                submitted = [executor.submit(jobs[0])]
-            else:
-                with executor.batch():
-                    submitted = [executor.submit(job) for job in jobs]
-    except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
-        raise UserError(f"launch: SLURM refuses the job ({_reason(error)})") from error
+    with refusals():
+        executor.update_parameters(**parameters)
+        if len(jobs) == 1:
+            submitted = [executor.submit(jobs[0])]
+        else:
+            with executor.batch():
+                submitted = [executor.submit(job) for job in jobs]
     return [
         Submitted(str(job.job_id), Path(job.paths.stdout), Path(job.paths.stderr))
         for job in submitted
     ]
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Makes one line of what sbatch refuses.
+
+    Raises:
+        UserError: A submission through submitit that failed inside.
+    """
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    try:
+        with redirect_stderr(io.StringIO()):  # submitit prints it, besides raising it
+            yield
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise UserError(f"launch: SLURM refuses the job ({_reason(error)})") from error
 
 
 def _submitit() -> Any:
