@@ -21,7 +21,12 @@ def test_make_demo_sgear(tmp_path: Path) -> None:
         "SGEAR_TRAIN": "train.num_epochs=1 data_train.workers=0",
     }
     done = subprocess.run(
-        ["make", "demo-sgear", *(f"{key}={value}" for key, value in small.items())],
+        [
+            "make",
+            "--no-print-directory",
+            "demo-sgear",
+            *(f"{key}={value}" for key, value in small.items()),
+        ],
         cwd=ROOT,
         env={k: v for k, v in os.environ.items() if k != "MAKEFLAGS"} | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -21,7 +21,12 @@ def test_make_demo_uas(tmp_path: Path) -> None:
         "UAS_EPOCHS": "1",
     }
     done = subprocess.run(
-        ["make", "demo-uas", *(f"{key}={value}" for key, value in small.items())],
+        [
+            "make",
+            "--no-print-directory",
+            "demo-uas",
+            *(f"{key}={value}" for key, value in small.items()),
+        ],
         cwd=ROOT,
         env={k: v for k, v in os.environ.items() if k != "MAKEFLAGS"},
         capture_output=True,
