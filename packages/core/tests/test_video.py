@@ -450,7 +450,7 @@ def test_frames_equal_those_of_decord(real_data_dir, name):
 
 @pytest.mark.parametrize("name", [*ORDINARY, "decord_samples/video_90.mov"])
 def test_frames_equal_those_of_opencv(real_data_dir, name):
-    cv2 = pytest.importorskip("cv2")
+    cv2 = pytest.importorskip("cv2", minversion="5.0")
     path = real(real_data_dir, name)
     capture = cv2.VideoCapture(str(path))
     info = video_info(path)
