@@ -144,5 +144,5 @@ def uas(way: str) -> Step:
     model = uas_network_parts.network("base", drop_path_rate=0.2, **options)
     if way != "full":
         freeze_backbone(model)
-    run = uas_network_parts._step(model.train(), torch.randn(1, 1, 3, 32, 224, 224))
+    run = uas_network_parts.step(model.train(), torch.randn(1, 1, 3, 32, 224, 224))
     return Step(run, 1, gradient_bytes(model))

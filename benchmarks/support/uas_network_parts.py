@@ -135,12 +135,12 @@ def frozen_steps(table: Table, quick: bool) -> None:
             other = network(arch, drop_path_rate=0.0, **lora)
             other.backbone = original_style(ours.backbone)
             freeze_backbone(other)
-            works = {name: _step(m.train(), x) for name, m in (("ours", ours), ("original", other))}
+            works = {name: step(m.train(), x) for name, m in (("ours", ours), ("original", other))}
             seconds = compete(works, repeats=1 if quick else 2)
             _rows(table, f"Swin-{arch[0].upper()}, {label}", seconds, elsewhere, quick)
 
 
-def _step(model: nn.Module, x: Tensor) -> Callable[[], None]:
+def step(model: nn.Module, x: Tensor) -> Callable[[], None]:
     from uas_swin.mmlab import ActionDataSample
 
     samples = [ActionDataSample().set_gt_labels(torch.tensor([3])) for _ in x]

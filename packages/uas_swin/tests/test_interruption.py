@@ -157,6 +157,34 @@ def test_inside_an_epoch_it_saves_every_so_many_minutes(config, whole, monkeypat
     assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
 
 
+@pytest.mark.parametrize("iteration", [STEPS, STEPS + 1, STEPS + 3])
+def test_where_not_every_epoch_is_saved_nothing_is_lost(config, whole, signalled, iteration):
+    """Asked to end at the end of the first epoch, or in the second."""
+    folder = config.parent / f"seldom{iteration}"
+    words = ["train", str(config), "--work-dir", str(folder)]
+    words += ["--cfg-options", "default_hooks.checkpoint.interval=2"]
+    signalled({iteration: signal.SIGINT})
+    assert main(words) == 130
+    assert len(list(folder.glob("iter_*.pth"))) == 1
+    assert main([*words, "--resume"]) == 0
+    assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
+def test_a_partial_checkpoint_stays_until_an_epoch_has_its_own(config, whole, signalled):
+    folder = config.parent / "kept"
+    words = ["train", str(config), "--work-dir", str(folder), "--cfg-options"]
+    words += ["default_hooks.checkpoint.interval=2"]
+    from uas_swin.runner import newest_checkpoint
+
+    signalled({3: signal.SIGINT, 4 + STEPS: signal.SIGTERM})
+    assert main(words) == 130
+    assert newest_checkpoint(folder) == folder / "iter_4.pth"
+    assert main([*words, "--resume"]) == 143
+    assert newest_checkpoint(folder) is not None
+    assert main([*words, "--resume"]) == 0
+    assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
 def test_a_validation_that_was_stopped_is_done_again(config, whole, monkeypatch, capsys):
     from uas_swin.train_loop import EndValidation
 

@@ -8,7 +8,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from behaviorzoo.training.signals import StopRequest, StopTraining
+from behaviorzoo.training.signals import StopRequest, StopTraining, leave
 
 _SECONDS_TO_THE_END = 120.0
 
@@ -49,13 +49,11 @@ class RunStop(StopRequest):
             KeyboardInterrupt: Ctrl-C.
             SystemExit: With 128 and the number of the signal.
         """
-        if number == signal.SIGINT:
-            raise KeyboardInterrupt
         if number == requeue_signal() and callable(self._requeue):
             self._requeue(number, None)
             # Only the first process queues the job again; then the scheduler ends all of them.
             time.sleep(_SECONDS_TO_THE_END)
-        raise SystemExit(128 + number)
+        leave(number)
 
 
 def requeue_signal() -> int | None:

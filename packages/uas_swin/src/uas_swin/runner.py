@@ -17,6 +17,9 @@ from torch import nn
 from behaviorzoo.errors import UserError
 from behaviorzoo.launch import tell
 
+LAST = "last_checkpoint"
+"""File in a run's folder that names the newest checkpoint, as mmengine has it."""
+
 
 @RUNNERS.register_module()
 class UasRunner(Runner):
@@ -102,7 +105,7 @@ def is_about_the_run(record: logging.LogRecord) -> bool:
 def newest_checkpoint(work_dir: str | Path) -> Path | None:
     """The checkpoint that a run wrote last; None where there is none."""
     work_dir = Path(work_dir)
-    note = work_dir / "last_checkpoint"
+    note = work_dir / LAST
     if note.is_file():
         path = Path(note.read_text(encoding="utf-8").strip())
         for candidate in (path, work_dir / path.name):  # a folder may have been moved

@@ -23,9 +23,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
 from behaviorzoo.training.signals import StopRequest, StopTraining
-
-LAST = "last_checkpoint"
-"""File in a run's folder that names the newest checkpoint, as mmengine has it."""
+from uas_swin.runner import LAST, newest_checkpoint
 
 
 @DATA_SAMPLERS.register_module()
@@ -75,7 +73,7 @@ class InterruptibleEpochs(EpochBasedTrainLoop):
     """mmengine's loop over epochs; Ctrl-C, SIGTERM and a scheduler's warning end it, saved.
 
     A checkpoint in the middle of an epoch is written between two steps of the optimiser, as
-    ``iter_N.pth``; only the newest such file is kept, and none once the epoch's own is there.
+    ``iter_N.pth``; only the newest such file is kept, and none once an epoch's own is there.
 
     Args:
         runner: The runner.
@@ -116,19 +114,26 @@ class InterruptibleEpochs(EpochBasedTrainLoop):
                 self._save_or_stop()
         runner.call_hook("after_train_epoch")
         self._epoch += 1
-        self._remove_partial()
-        self._saved_at = time.monotonic()
+        if self._epoch_is_saved():
+            self._saved_at = time.monotonic()
+            self._remove_partial()
         self.end_if_asked()
 
     def end_if_asked(self) -> None:
-        """End where all is saved already.
+        """End between two epochs.
 
         Raises:
             StopTraining: The run was asked to end.
         """
         signal, _ = self._agreed(0)
         if signal:
+            self._save()
             raise StopTraining(signal)
+
+    def _epoch_is_saved(self) -> bool:
+        """Whether the epoch that has just ended has a checkpoint; not all need one."""
+        newest = newest_checkpoint(self.runner.work_dir)
+        return newest is not None and newest.name == f"epoch_{self._epoch}.pth"
 
     def _validate(self) -> None:
         due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
@@ -164,7 +169,8 @@ class InterruptibleEpochs(EpochBasedTrainLoop):
         return int(signal), int(late)
 
     def _save(self) -> None:
-        if is_main_process():
+        between_epochs = self._iter == self._epoch * len(self.dataloader)
+        if is_main_process() and not (between_epochs and self._epoch_is_saved()):
             final = Path(self.runner.work_dir) / f"iter_{self._iter}.pth"
             place = {"epoch": self._epoch, "iter": self._iter}
             with atomic_path(final) as path:
