@@ -215,6 +215,17 @@ def test_nothing_saved_yet_is_a_fresh_start(config, whole, capsys):
     assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
 
 
+def test_an_overwritten_run_is_not_gone_on_from(config, whole, signalled, capsys):
+    folder = config.parent / "anew"
+    words = ["train", str(config), "--work-dir", str(folder)]
+    assert main([*words, "--seed", "8"]) == 0
+    interval = ["--cfg-options", "default_hooks.checkpoint.interval=2"]
+    signalled({STEPS: signal.SIGINT})
+    assert main([*words, "--overwrite", *interval]) == 130
+    assert main([*words, "--resume", *interval]) == 0
+    assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
 def test_mistakes_are_seen_before_a_job_waits(config, tmp_path, capsys, monkeypatch):
     # As in a new process: no run has said yet whose names are meant.
     monkeypatch.setattr(DefaultScope, "_instance_dict", OrderedDict())

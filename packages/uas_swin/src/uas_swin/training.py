@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import existing_file
-from behaviorzoo.launch import tell
+from behaviorzoo.launch import is_main_process, tell
 from behaviorzoo.training.signals import StopTraining, leave
 from uas_swin.config import load_config
 
@@ -71,6 +71,7 @@ def train(config: str | Path, options: RunOptions | None = None) -> Path:
     Raises:
         UserError: A configuration, list, video or checkpoint that does not do.
     """
+    from uas_swin.runner import LAST
     from uas_swin.train_loop import interruptible
 
     options = options or RunOptions()
@@ -93,8 +94,11 @@ def train(config: str | Path, options: RunOptions | None = None) -> Path:
             _weights_exist(settings.load_from)
     if options.dry_run:
         _open_lists(settings)
-    else:
-        _run(settings, "train")
+        return folder
+    if options.resume is None and is_main_process():
+        # What an overwritten run wrote last is nothing that this one could go on from.
+        (folder / LAST).unlink(missing_ok=True)
+    _run(settings, "train")
     return folder
 
 
