@@ -47,12 +47,14 @@ class RunStop(StopRequest):
 
         Raises:
             KeyboardInterrupt: Ctrl-C.
-            SystemExit: With 128 and the number of the signal.
+            SystemExit: With 128 and the number of the signal, as a shell counts; 0 after the
+                scheduler's signal, for the job is queued again.
         """
         if number == requeue_signal() and callable(self._requeue):
             self._requeue(number, None)
             # Only the first process queues the job again; then the scheduler ends all of them.
             time.sleep(_SECONDS_TO_THE_END)
+            raise SystemExit(0)
         leave(number)
 
 
