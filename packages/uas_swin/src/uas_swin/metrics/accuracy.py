@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uas_swin.compat import check_compat
+from uas_swin.metrics.tie_order import argsort_rows
 
 
 class Confusion(NamedTuple):
@@ -33,9 +34,9 @@ def in_top_k(scores: NDArray, k: int, compat: str = "upstream") -> NDArray[np.bo
         scores: (n, C).
         k: Number of classes; all of them where there are fewer.
         compat: Which of several equal scores are taken: ``upstream`` the last ones in the order in
-            which numpy's default sort leaves them (mostly those with the largest ids, but it
-            depends on the processor), so that top 1 is not always the predicted class, which
-            has the smallest; ``corrected`` those with the smallest ids, everywhere.
+            which the original's sort leaves them (:mod:`uas_swin.metrics.tie_order`; mostly
+            those with the largest ids), so that top 1 is not always the predicted class, which
+            has the smallest; ``corrected`` those with the smallest ids.
 
     Returns:
         (n, C), k times True in every row.
@@ -44,7 +45,7 @@ def in_top_k(scores: NDArray, k: int, compat: str = "upstream") -> NDArray[np.bo
     scores = np.asarray(scores)
     k = min(k, scores.shape[1])
     if compat == "upstream":
-        taken = np.argsort(scores, axis=1)[:, scores.shape[1] - k :]
+        taken = argsort_rows(scores)[:, scores.shape[1] - k :]
     else:
         taken = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     inside = np.zeros(scores.shape, dtype=bool)
