@@ -95,7 +95,8 @@ def test_protocols(folder):
             continue
         checked.add(prefix)
         assert protocol in case["protocols"], prefix
-        model = network(folder, case, inputs, hyper_key == "hyper1", protocol == "linear")
+        frozen = protocol in ("linear", "unsupervised")  # the authors' two names of one protocol
+        model = network(folder, case, inputs, hyper_key == "hyper1", frozen)
         parents = model.online_encoder.graph.parents
         sides = {side: samples(inputs, side, case["stream"], parents) for side in ("train", "test")}
         before = predict(model.eval(), sides["test"], case["test_batch"])

@@ -243,3 +243,14 @@ def test_a_list_with_prose_and_without_names(tmp_path: Path):
     file.write_text("nothing here\n")
     with pytest.raises(UserError, match=r"list\.txt: no sample name"):
         ntu.read_sample_list(file)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "0 of the samples are broken.\n\n"])
+def test_to_the_original_a_list_without_names_is_one_of_nothing(tmp_path: Path, text: str):
+    file = tmp_path / "list.txt"
+    file.write_text(text)
+    assert ntu.read_sample_list(file, "upstream") == frozenset()
+    with pytest.raises(UserError, match=r"list\.txt: .*(no sample name|is empty)"):
+        ntu.read_sample_list(file)
+    with pytest.raises(UserError, match=r"gone\.txt: no such list of samples"):
+        ntu.read_sample_list(tmp_path / "gone.txt", "upstream")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.files import existing_file
+from hysp.data.skeleton_files import Compat
 
 SCHEME = "SsssCcccPpppRrrrAaaa.skeleton"
 BENCHMARKS = ("xsub", "xview", "xset")
@@ -93,21 +94,28 @@ def missing_skeletons() -> frozenset[str]:
     return frozenset(text.split())
 
 
-def read_sample_list(path: str | Path) -> frozenset[str]:
+def read_sample_list(path: str | Path, compat: Compat = "paper") -> frozenset[str]:
     """Sample names of a text file, one a line; lines of prose are passed over.
 
     Args:
         path: The file. A name is one word of capital letters, each with its digits
             (``S001C002P005R002A008``, ``F003V003C018L002``), with or without ``.skeleton``.
+        compat: ``paper`` takes a file without a name for the wrong file; to ``upstream`` it is a
+            list of nothing, as to the original's scripts.
 
     Raises:
-        UserError: No such file, or no name in it.
+        UserError: No such file, or (``paper``) no name in it.
     """
+    path = Path(path).expanduser()
+    if compat == "upstream" and path.is_file() and not path.stat().st_size:
+        return frozenset()
     path = existing_file(path, "list of samples")
     words = (line.strip().removesuffix(".skeleton") for line in _text(path).splitlines())
     names = frozenset(word for word in words if re.fullmatch(r"(?:[A-Z]\d{2,4}){2,}", word))
-    if not names:
-        raise UserError(f"{path}: no sample name in this file; expected one a line")
+    if not names and compat == "paper":
+        raise UserError(
+            f"{path}: no sample name in this file; expected one a line, or leave the option out"
+        )
     return names
 
 

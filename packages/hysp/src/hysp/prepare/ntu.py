@@ -36,6 +36,7 @@ def prepare_ntu(
     benchmarks: Collection[str] = (),
     classes: int | None = None,
     missing: str | Path | None = None,
+    compat: Compat = "paper",
     **options: Any,
 ) -> Summary:
     """Make clips of raw NTU RGB+D files.
@@ -48,12 +49,14 @@ def prepare_ntu(
         classes: 60 leaves out the actions that NTU-120 added; None = all there are.
         missing: File with the names of samples to leave out instead of the list that the
             authors of the data set publish.
+        compat: See :func:`hysp.prepare.raw.prepare_raw`.
         **options: Of :func:`hysp.prepare.raw.prepare_raw`.
 
     Raises:
         UserError: No such folder, no raw file, a name that is not of the scheme, a damaged file.
     """
-    return prepare_raw(ntu_source(raw, benchmarks, classes, missing), out, **options)
+    source = ntu_source(raw, benchmarks, classes, missing, compat)
+    return prepare_raw(source, out, compat=compat, **options)
 
 
 def ntu_source(
@@ -61,13 +64,14 @@ def ntu_source(
     benchmarks: Collection[str] = (),
     classes: int | None = None,
     missing: str | Path | None = None,
+    compat: Compat = "paper",
 ) -> RawSource:
     """The files of a folder, in the order of their names."""
     for benchmark in benchmarks:
         if benchmark not in BENCHMARKS:
             raise UserError(f"--benchmark {benchmark}: {suggest(benchmark, BENCHMARKS)}")
     files = _raw_files(Path(raw).expanduser())
-    listed = missing_skeletons() if missing is None else read_sample_list(missing)
+    listed = missing_skeletons() if missing is None else read_sample_list(missing, compat)
     excluded: list[tuple[str, str, str]] = []
     chosen: dict[str, Path] = {}
     for name, file in files.items():

@@ -62,7 +62,7 @@ def pkummd_source(
     skeletons = _found(raw, SKELETON_FOLDERS, "folder with the skeleton files")
     label_folder = _found(raw, LABEL_FOLDERS, "folder with the label files")
     splits = _splits(raw, benchmarks)
-    listed = read_sample_list(missing) if missing is not None else frozenset()
+    listed = frozenset() if missing is None else read_sample_list(missing, compat)
     recordings = sorted(skeletons.glob("*.txt"), key=lambda file: pkummd.sample_prefix(file.stem))
     if not recordings:
         raise UserError(f"{skeletons}: no skeleton file (*.txt) in this folder")
