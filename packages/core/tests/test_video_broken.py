@@ -91,6 +91,14 @@ def test_what_is_no_video_is_named(tmp_path, make, message):
     assert message in str(found.problem)
 
 
+def test_a_title_that_is_not_utf8_is_no_reason_to_refuse_a_video(tmp_path):
+    path = encode(tmp_path / "clip.mp4", pictures(9), title="Moewen")
+    data = path.read_bytes()
+    assert data.count(b"Moewen") == 1
+    path.write_bytes(data.replace(b"Moewen", "Möwen ".encode("latin-1")))
+    assert video_info(path).n_frames == 9
+
+
 # ---- cut off ----
 
 

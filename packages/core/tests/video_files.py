@@ -38,6 +38,7 @@ def encode(
     between: int | None = 2,
     matrix: list[int] | None = None,
     container: dict[str, str] | None = None,
+    title: str = "",
 ) -> Path:
     """Write a video with a codec of choice; skips the test where FFmpeg does not have it.
 
@@ -53,10 +54,13 @@ def encode(
         between: B-frames in a row; None leaves it to the encoder.
         matrix: Display matrix, 9 numbers.
         container: Options of the container.
+        title: Of the video, in the file's metadata.
     """
     if codec not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no encoder {codec}")
     with av.open(str(path), "w", options=container or {}) as file:
+        if title:
+            file.metadata["title"] = title
         stream: Any = file.add_stream(codec, rate=RATE, options=options or {})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt, stream.codec_context.gop_size = pixels, group

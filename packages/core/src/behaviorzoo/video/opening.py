@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from behaviorzoo.errors import UserError, require
 from behaviorzoo.files import existing_file
@@ -72,7 +72,7 @@ def open_video(path: Path, threads: int | None = None) -> OpenVideo:
     from av.video.stream import VideoStream
 
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), mode="r", **_any_metadata())
     except FFmpegError as error:
         raise video_error(
             path, f"not a video, or its beginning is broken ({error.strerror}); check the file"
@@ -88,6 +88,15 @@ def open_video(path: Path, threads: int | None = None) -> OpenVideo:
     stream.codec_context.thread_type = "SLICE" if count == 1 else "AUTO"
     _keep_in_children()
     return OpenVideo(container, stream)
+
+
+@cache
+def _any_metadata() -> dict[str, Any]:
+    """Options with which titles and comments in any encoding are no reason to refuse a video."""
+    import av
+
+    # From PyAV 19 on that is so by itself, and the option is gone.
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @cache

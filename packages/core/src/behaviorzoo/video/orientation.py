@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,8 @@ class Orientation:
     @classmethod
     def of(cls, frame: VideoFrame) -> Orientation:
         """Read the display matrix that travels with a frame; upright where there is none."""
-        # PyAV's stubs take this container for a mapping of strings; it iterates over its values.
-        attached: list[Any] = list(cast("Any", frame.side_data))
-        matrix = next((data for data in attached if data.type.name == "DISPLAYMATRIX"), None)
+        # By name: iteration gives the values before PyAV 19, the keys from then on.
+        matrix = frame.side_data.get("DISPLAYMATRIX")
         if matrix is None:
             return cls()
         # ISO/IEC 14496-12, 8.3.2: (x', y', 1) = (x, y, 1) [[a, b, u], [c, d, v], [x, y, w]].
