@@ -66,7 +66,8 @@ def _globals_of_mmengine() -> list[Any]:
     reconstruct: Any = np.empty(0).__reduce__()[0]
 
     def named(function: Any, module: str, name: str) -> Any:
-        function.__module__, function.__qualname__ = module, name
+        # torch 2.5 goes by __name__, later ones by __qualname__.
+        function.__module__, function.__name__, function.__qualname__ = module, name, name
         return function
 
     def array_of(package: str) -> Any:
