@@ -51,15 +51,15 @@ def test_authors_names() -> None:
 @pytest.mark.parametrize("index", [False, True])
 def test_authors_table_survives_the_file(tmp_path: Path, index: bool) -> None:
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"Task ID": ["1", "None"], "Private Score": rng.random(2) / 3})
-    table["Public Score"] = rng.random(2)
+    table = pd.DataFrame({"Task ID": ["1", "None"] * 200, "Private Score": rng.random(400) / 3})
+    table["Public Score"] = rng.random(400)
     table["Metric"] = "f1_score"
-    table["Sequence Level Task"] = [True, False]
+    table["Sequence Level Task"] = [True, False] * 200
     path = tables.write_authors(table, tmp_path / "new" / "t.csv", index=index)
     assert path.read_text().startswith("," * index + "Task ID")
     back = tables.read_authors(path)
     assert back["Private Score"].tolist() == table["Private Score"].tolist()
-    assert back["Sequence Level Task"].tolist() == [True, False]
+    assert back["Sequence Level Task"].tolist() == [True, False] * 200
     assert list(back) == list(table)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -112,7 +113,7 @@ def read_authors(path: str | Path) -> pd.DataFrame:
     """
     path = existing_file(path, "result table")
     try:
-        table = pd.read_csv(path, float_precision="round_trip", dtype={TASK: str, METRIC: str})
+        table = pd.read_csv(path, dtype={TASK: str, METRIC: str}, **_exactly())
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a result table ({error}); give the evaluator's csv") from (
             error
@@ -170,7 +171,7 @@ def read_tidy(path: str | Path) -> pd.DataFrame:
             dtype=dict.fromkeys(text, str),
             keep_default_na=False,
             na_values={name: ["", "nan", "NaN"] for name in _TIDY_NUMBERS},
-            float_precision="round_trip",
+            **_exactly(),
         )
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a table of scores ({error}); run the evaluator again") from (
@@ -180,3 +181,10 @@ def read_tidy(path: str | Path) -> pd.DataFrame:
     if absent:
         raise UserError(f"{path}: not a tidy table of scores, it has no column {absent[0]!r}")
     return table
+
+
+def _exactly() -> dict[str, Any]:
+    """Options with which numbers are read as they were written."""
+    # From pandas 3.1 on that is so by itself, and the option goes away.
+    before = [int(part) for part in pd.__version__.split(".")[:2]] < [3, 1]
+    return {"float_precision": "round_trip"} if before else {}
