@@ -20,6 +20,7 @@ from behaviorzoo.batches import BatchLoader, EpochBatches
 from behaviorzoo.checkpoints import find_checkpoints, load_checkpoint
 from behaviorzoo.errors import UserError
 from behaviorzoo.training import HeldOut, TrainerConfig, TrainingModule, fit
+from behaviorzoo.training.logs import MetricsLog
 from behaviorzoo.training.placement import DataNearDevice
 from behaviorzoo.training.run_folder import versions, within_schedule
 
@@ -280,9 +281,12 @@ class SignalAt(Regression):
 def test_signal_saves_at_the_next_update(whole, tmp_path, batch, number, end):
     run = tmp_path / "run"
     before = signal.getsignal(number)
+    module = SignalAt(number, batch)
     with pytest.raises(end) as caught:
-        train(run, module=SignalAt(number, batch), checkpoint_every_steps=None)
+        train(run, module=module, checkpoint_every_steps=None)
     assert signal.getsignal(number) is before
+    (log,) = [log for log in module.trainer.callbacks if isinstance(log, MetricsLog)]
+    assert log.board is None  # closed, not left to the garbage collection
     if number == signal.SIGTERM:
         assert caught.value.code == 143
     assert load_checkpoint(run).metadata["step"] == batch // 2 + 1

@@ -135,6 +135,18 @@ class MetricsLog(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
         """Close the logs."""
+        self._close()
+
+    def on_exception(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        """Close the logs of a run that ends early: Lightning calls no ``teardown`` then."""
+        self._close()
+
+    def _close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._board.close()
