@@ -24,6 +24,7 @@ from behaviorzoo.launch.processes import first_host, run_processes, slurm_place
 from behaviorzoo.launch.slurm import submit
 from behaviorzoo.launch.sweep import expand, write_table
 from behaviorzoo.launch.words import take_apart, trainer_words
+from behaviorzoo.training.signals import StopRequest
 
 SLURM_JOB = {
     "SLURM_NTASKS": "4",
@@ -295,6 +296,39 @@ def test_training_goes_on_when_it_starts_again(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "train a=1", "train a=1 --resume", "train a=1 --resume", "train --resume",
     ]  # fmt: skip
+
+
+def test_a_stretch_too_short_for_training_to_begin_is_not_repeated_for_ever(monkeypatch, capfd):
+    pytest.importorskip("submitit")
+    clock = [0.0]
+    monkeypatch.setattr("behaviorzoo.launch.job.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("behaviorzoo.training.signals._began", False)
+
+    monkeypatch.setattr(CommandJob, "__call__", lambda self: 0)
+
+    def next_job(job, seconds):
+        job()
+        clock[0] += seconds
+        return job.checkpoint().function
+
+    settings = LaunchConfig(timeout_min=10, grace_s=120)
+    job = TrainingJob("legs:main", ["train"], settings)
+    job = next_job(next_job(job, 470), 470)
+    assert job.too_short == 2
+    job = next_job(job, 30)  # preempted, with most of its time before it
+    assert job.too_short == 0
+    job = next_job(next_job(job, 420), 420)
+    job()
+    clock[0] += 420
+    with pytest.raises(SystemExit) as end:
+        job.checkpoint()
+    assert end.value.code == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "3 times in a row the time of a stretch was over before the training began" in line
+    assert "launch.timeout_min=10 (its warning comes 120 s" in line
+    with StopRequest():
+        pass
+    assert job.checkpoint().function.too_short == 0  # it trains: any number of times
 
 
 @pytest.fixture

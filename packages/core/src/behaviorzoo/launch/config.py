@@ -94,6 +94,11 @@ class LaunchConfig:
         return self.tasks_per_node or max(1, self.gpus_per_node)
 
     @property
+    def warning_s(self) -> int:
+        """Seconds before its end at which a stretch is warned: half of it at most."""
+        return min(self.grace_s, 60 * self.timeout_min // 2)
+
+    @property
     def processes(self) -> int:
         """Processes on all machines together."""
         return self.nodes * self.tasks

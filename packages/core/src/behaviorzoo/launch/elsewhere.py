@@ -95,8 +95,9 @@ def _submit(program: str, lines: Sequence[list[str]], given: Given, training: bo
     from behaviorzoo.launch.follow import follow
     from behaviorzoo.launch.slurm import submit
 
-    kind = TrainingJob if training else CommandJob
-    jobs = [kind(_entry(program), words) for words in lines]
+    jobs = [CommandJob(_entry(program), words) for words in lines]
+    if training:
+        jobs = [TrainingJob(job.entry, job.words, given.settings) for job in jobs]
     submitted = submit(jobs, given.settings, f"{program}-{lines[0][0]}")
     first = submitted[0]
     job = first.job.partition("_")[0]

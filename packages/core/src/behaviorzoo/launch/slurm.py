@@ -14,7 +14,8 @@ from behaviorzoo.errors import UserError
 from behaviorzoo.launch.config import LaunchConfig
 from behaviorzoo.launch.job import CommandJob, TrainingJob
 
-# Preempted and timed-out jobs go on as often as it takes: each stretch saves at least one update.
+# Preempted and timed-out jobs go on as often as it takes: each stretch saves at least one update,
+# and those that are over before they begin are counted by the job itself.
 _ANY_NUMBER = 1_000_000
 
 
@@ -111,7 +112,7 @@ def _parameters(settings: LaunchConfig, name: str, training: bool, folder: Path)
         "constraint": settings.constraint,
         "setup": list(settings.setup) or None,
         "array_parallelism": settings.array_parallelism,
-        "signal_delay_s": min(settings.grace_s, 60 * settings.timeout_min // 2),
+        "signal_delay_s": settings.warning_s,
         # Without this the others wait for one that was killed until the time is over.
         "srun_args": ["--kill-on-bad-exit=1"],
         "teardown": _teardown(settings.max_crashes if training else 0, folder.parent),

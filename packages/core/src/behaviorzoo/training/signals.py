@@ -13,6 +13,14 @@ _SIGNALS = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 _WARNING = {signal.SIGUSR2: "SIGUSR2"} if hasattr(signal, "SIGUSR2") else {}
 
 
+_began = False
+
+
+def training_began() -> bool:
+    """Whether a loop of this process has listened for signals: from then on each stretch saves."""
+    return _began
+
+
 class StopTraining(BaseException):
     """Ends a training run from inside its loop.
 
@@ -43,6 +51,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         """Remember who has the signals now, and take them over."""
+        global _began
+        _began = True
         if threading.current_thread() is threading.main_thread():
             awaited = [n for n in _WARNING if callable(signal.getsignal(n))]
             self._before = {n: signal.getsignal(n) for n in (*_SIGNALS, *awaited)}
