@@ -34,8 +34,8 @@ test: | $(UV)
 else
 test: install
 	$(TEST_THREADS) $(RUN) pytest -n auto --dist loadfile --ignore tests/slurm $(PYTEST_ARGS)
-	# Alone: their jobs have clocks of their own.
-	$(TEST_THREADS) $(RUN) pytest tests/slurm $(PYTEST_ARGS) || [ $$? = 5 ]  # 5: -k chose none
+	# Behind the others: their jobs have clocks of their own. Each worker has its cluster.
+	$(TEST_THREADS) $(RUN) pytest -n 2 --dist loadgroup tests/slurm $(PYTEST_ARGS) || [ $$? = 5 ]  # 5: -k chose none
 endif
 
 lint: install
