@@ -237,11 +237,23 @@ def test_processes_know_their_places(tmp_path):
     assert told == {str(rank): f"{rank} {rank} 3 127.0.0.1" for rank in range(3)}
 
 
-def test_one_that_fails_ends_the_others():
-    code = "import os, sys, time; os.environ['RANK'] == '1' and sys.exit(7); time.sleep(60)"
+def test_one_that_fails_ends_the_others(tmp_path):
+    code = (
+        "import os, pathlib, sys, time\n"
+        f"here = pathlib.Path({str(tmp_path)!r})\n"
+        "if os.environ['RANK'] == '0':\n"
+        "    (here / 'new').write_text(str(os.getpid()))\n"
+        "    (here / 'new').rename(here / 'number')\n"
+        "    time.sleep(60)\n"
+        "while not (here / 'number').exists():\n"
+        "    time.sleep(0.05)\n"
+        "sys.exit(7)\n"
+    )
     start = time.monotonic()
     assert run_processes(python(code), 2) == 7
     assert time.monotonic() - start < 20
+    with pytest.raises(ProcessLookupError):  # gone, and nobody's child that waits to be asked for
+        os.kill(int((tmp_path / "number").read_text()), 0)
 
 
 def test_a_signal_reaches_all(tmp_path):

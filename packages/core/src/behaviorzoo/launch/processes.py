@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -148,6 +149,9 @@ def run_processes(command: Sequence[str], count: int) -> int:
     finally:
         for process in started:
             process.kill()
+        for process in started:
+            with suppress(subprocess.TimeoutExpired):  # a driver that hangs keeps even the killed
+                process.wait(timeout=10)
         for number, handler in before.items():
             signal.signal(number, handler)
 
