@@ -245,6 +245,14 @@ def test_wrong_numbers_are_told_together():
     assert all(field.metadata["help"] for field in dataclasses.fields(AugmentConfig))
 
 
+@pytest.mark.parametrize(
+    "name", ["shear", "flip", "rotation", "rotation_others", "noise", "noise_sigma"]
+)
+def test_what_is_no_number_is_told(name):
+    with pytest.raises(UserError, match=f"augment.{name}=nan must"):
+        AugmentConfig(**{name: math.nan})
+
+
 def test_replayed_draws_advance_the_generators_as_the_original_does():
     """Strong view of the original, written out call by call."""
     generators, shape = replay.Generators.seeded(5), (3, 50, 25, 2)

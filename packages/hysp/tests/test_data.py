@@ -33,7 +33,9 @@ JOINTS = ["nose", "left_ear", "right_ear", "neck", "tail_base"]
 # -- skeletons --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("layout", "joints"), [("ntu-rgb+d", 25), ("openpose", 18)])
+@pytest.mark.parametrize(
+    ("layout", "joints"), [("ntu-rgb+d", 25), ("openpose", 18), ("nw-ucla", 20)]
+)
 def test_named_skeletons(layout, joints):
     skeleton = named_skeleton(layout)
     assert len(set(skeleton.joints)) == joints

@@ -21,6 +21,7 @@ from behaviorzoo.checkpoints import save_checkpoint
 from behaviorzoo.errors import UserError
 from behaviorzoo.schema import to_dict
 from hysp.checkpoints import build_network, load_checkpoint
+from hysp.cli import main
 from hysp.data import DataConfig, SkeletonData
 from hysp.data.opening import open_data
 from hysp.data.prepared import Description, write_prepared
@@ -363,8 +364,9 @@ def test_upstream_trains_beside_drifting_statistics_and_keeps_the_best(clips, ne
     assert batch_mean_accuracy(logits, labels, 10).top1 == pytest.approx(best)
     assert result.scores["value"][0] == pytest.approx(best)
     assert "test labels took part" in outcome.notes[0]
+    large = replace(config.optim, batch_size=40)
     with pytest.raises(UserError, match="incomplete batches"):
-        evaluate(replace(config, optim=replace(config.optim, batch_size=40)), progress=False)
+        evaluate(replace(config, optim=large, out=str(tmp_path / "large")), progress=False)
 
 
 def test_knn_and_transfer(clips, network, tmp_path):
@@ -396,6 +398,8 @@ def test_supervised_from_scratch_needs_no_checkpoint(clips, tmp_path):
         (["checkpoint=x", "fraction=2"], "fraction = 2"),
         (["checkpoint=x", "folds=5", "data.benchmark=xsub"], "both say who tests"),
         (["checkpoint=x", "optim.epochs=0"], "epochs = 0"),
+        (["checkpoint=x", "optim.head_lr=nan"], "head_lr = nan must be positive"),
+        (["checkpoint=x", "optim.weight_decay=nan"], "weight_decay must not be negative"),
         (["checkpoint=x", "baselines=[hand_rows]"], "give folds=5"),
         (["checkpoint=x", "protocol=semi", "baselines=[random]"], "take scratch"),
         (["checkpoint=x", "precision=16", "protocol=semi", "head=euclidean"], "precision=16"),
@@ -431,7 +435,38 @@ def test_command(clips, network, tmp_path, capsys):
     with pytest.raises(UserError, match="one checkpoint"):
         command(["a", "b"])
     with pytest.raises(UserError, match="no such labels"):
-        command([str(network), f"data.path={clips}", f"out={tmp_path}", "tasks=[actoin]"])
+        command([str(network), f"data.path={clips}", f"out={tmp_path}/x", "tasks=[actoin]"])
+    with pytest.raises(UserError, match="folds = 0 must be at least 2"):
+        command([str(network), f"data.path={clips}", f"out={tmp_path}/x", "--folds", "0"])
+
+
+def test_results_of_another_evaluation_are_not_lost(clips, network, tmp_path, monkeypatch, capsys):
+    config = settings_of(clips, network, tmp_path / "out")
+    evaluate(config, progress=False)
+    files = sorted((tmp_path / "out").rglob("*"))
+    evaluate(config, progress=False)  # the same again: the same files
+    assert sorted((tmp_path / "out").rglob("*")) == files
+    monkeypatch.setattr("hysp.evaluate.run.open_sets", pytest.fail)  # told before the data are read
+    with pytest.raises(UserError, match=r"out: holds an evaluation with other settings"):
+        evaluate(replace(config, protocol="knn"), progress=False)
+    assert sorted((tmp_path / "out").rglob("*")) == files
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="file: this is a file, give a folder"):
+        evaluate(replace(config, out=str(tmp_path / "file")), progress=False)
+    assert main(["ensemble", str(tmp_path / "out"), "--out", str(tmp_path / "out")]) == 2
+    assert "holds an evaluation; give the fused scores another" in capsys.readouterr().err
+
+
+def test_no_features_for_a_task_that_is_not_there(clips, network, tmp_path, monkeypatch):
+    monkeypatch.setattr("hysp.evaluate.run.extract_features", pytest.fail)
+    with pytest.raises(UserError, match="no such labels; did you mean 'action'"):
+        evaluate(settings_of(clips, network, tmp_path, tasks=["actoin"]), progress=False)
+
+
+def test_the_authors_other_name_of_the_linear_protocol():
+    config = configure(["checkpoint=x", "protocol=unsupervised"])
+    assert config.protocol == "linear"
+    assert config.frozen
 
 
 def test_data_that_do_not_fit(clips, network, tmp_path):

@@ -125,6 +125,12 @@ def test_scheduler_turns_once_per_epoch():
     assert math.isclose(seen[2], 0.02)
 
 
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "lr_min"])
+def test_what_is_no_number_is_told(name):
+    with pytest.raises(UserError, match=f"{name} = nan must"):
+        OptimConfig(**{name: math.nan})
+
+
 def test_mistakes_are_named_together():
     with pytest.raises(
         UserError, match=r"optimizer: unknown 'sgd'; choose one of: Adam.*SGD; lr = 0 must"

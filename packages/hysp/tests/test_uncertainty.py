@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from behaviorzoo.errors import UserError
 from behaviorzoo.plots import save_figure
 from hysp.data import DataConfig, SkeletonData
 from hysp.data.opening import open_data
@@ -22,7 +23,7 @@ from hysp.disk_plots import (
     uncertainty_by_class,
 )
 from hysp.hyperbolic import distance
-from hysp.uncertainty import mapped, write_halves, write_uncertainty
+from hysp.uncertainty import check_halves, mapped, write_halves, write_uncertainty
 
 
 def clips(n: int) -> SkeletonData:
@@ -101,6 +102,18 @@ def test_halves_of_even_and_odd_data_are_read_again(tmp_path, n, layout):
         assert part.labels is not None
         assert data.labels is not None
         assert part.labels.tolist() == data.labels[rows].tolist()
+
+
+@pytest.mark.parametrize("layout", ["ours", "authors"])
+def test_halves_are_not_written_over(tmp_path, layout):
+    check_halves(tmp_path, layout)
+    write_halves(clips(6), np.arange(6) / 6, tmp_path, layout)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    with pytest.raises(UserError, match="already; choose another"):
+        check_halves(tmp_path, layout)
+    with pytest.raises(UserError, match="already; choose another"):
+        write_halves(clips(8), np.arange(8) / 8, tmp_path, layout)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == files
 
 
 def test_the_authors_file(tmp_path):

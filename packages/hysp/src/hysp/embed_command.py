@@ -84,6 +84,10 @@ def run(words: list[str]) -> None:
 
     if given.batch_size < 1:
         raise UserError(f"--batch-size {given.batch_size} must be at least 1")
+    if given.halves is not None:
+        from hysp.uncertainty import check_halves
+
+        check_halves(given.halves, given.layout)
     loaded = load_checkpoint(given.checkpoint)
     config = data_settings(loaded, given.words)
     encoder = ClipEncoder(

@@ -22,6 +22,7 @@ from behaviorzoo import commands
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
 from hysp.data.splits import group_folds
+from hysp.evaluate.levels import EVALUATION
 from hysp.fusion import (
     Accuracy,
     fuse,
@@ -146,12 +147,23 @@ def _in_folds(
     return logits, found
 
 
+def check_folder(out: str | Path) -> None:
+    """Refuse the folder of an evaluation, whose scores would be written over.
+
+    Raises:
+        UserError: The folder holds an evaluation.
+    """
+    if (Path(out) / EVALUATION).is_file():
+        raise UserError(f"{out}: holds an evaluation; give the fused scores another --out")
+
+
 def write_ensemble(result: Fused, streams: Sequence[StreamScores], out: str | Path) -> Path:
     """Write ``scores.csv``, ``scores/fused.npz`` and ``ensemble.json``.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder holds an evaluation, or cannot be written.
     """
+    check_folder(out)
     out, first = Path(out), aligned(streams)[0]
     with atomic_path(out / "scores" / "fused.npz") as temporary:
         np.savez_compressed(
@@ -216,6 +228,9 @@ def command(words: list[str]) -> None:
     add("--compat", choices=["paper", "upstream"], default="paper", help="upstream: search on test")
     add("--out", type=Path, metavar="DIR", help="folder for the fused scores")
     given = parser.parse_intermixed_args(words)
+
+    if given.out is not None:
+        check_folder(given.out)
 
     def read(paths: Sequence[Path], labels: Path | None) -> list[StreamScores]:
         return [read_stream(p, labels, task=given.task, level=given.level) for p in paths]

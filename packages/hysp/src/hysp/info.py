@@ -69,7 +69,7 @@ def _known_of_data(config: PretrainConfig) -> tuple[Skeleton, int] | None:
         data = open_data(config.data, "train")
         return data.skeleton, data.shape[0]
     layout = config.model.encoder.graph.layout
-    return (named_skeleton(layout), _COORDINATES) if layout in ("ntu-rgb+d", "openpose") else None
+    return (named_skeleton(layout), _COORDINATES) if layout in LAYOUTS else None
 
 
 def _of_checkpoint(path: str) -> str:

@@ -38,11 +38,20 @@ def data_state(
 
 
 def stream_of(loaded: LoadedModel | None, wanted: str | None = None) -> str:
-    """The stream that was asked for, else that of the checkpoint, else joints."""
-    if wanted is not None or loaded is None:
-        return wanted or "joint"
-    options = loaded.metadata.get("cfg", {}) if loaded.full_config is None else loaded.full_config
-    return str(options.get("stream", "joint"))
+    """The stream that was asked for, else that of the checkpoint, else joints.
+
+    Raises:
+        UserError: No such stream.
+    """
+    from hysp.streams import stream_channels  # needs torch, which settings do not
+
+    options: Mapping[str, Any] = {}
+    if loaded is not None:
+        authors = loaded.metadata.get("cfg", {})
+        options = authors if loaded.full_config is None else loaded.full_config
+    stream = wanted or str(options.get("stream", "joint"))
+    stream_channels(stream)  # names the nearest one
+    return stream
 
 
 def trained_clips(loaded: LoadedModel | None) -> ClipConfig | None:

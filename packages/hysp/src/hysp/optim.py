@@ -79,7 +79,7 @@ class OptimConfig:
                 "val_batch_size": 1,
                 "validate_every_epochs": 0,
             }.items()
-            if getattr(self, name) < limit
+            if not getattr(self, name) >= limit
         ]
         if wrong:
             raise UserError("; ".join(wrong))

@@ -19,8 +19,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
-from hysp.data.prepared import Description, write_prepared
+from hysp.data.prepared import Description, refuse_existing, write_prepared
 from hysp.data.splits import Halves, uncertainty_halves
 from hysp.hyperbolic import exp_map
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from hysp.data.dataset import SkeletonData
 
 Layout = Literal["ours", "authors"]
+HALVES = ("low", "high")
+_POSITIONS = "train_position.npy"
 
 
 @torch.no_grad()
@@ -75,11 +78,12 @@ def write_halves(
     Raises:
         UserError: There are such data already, or they cannot be written.
     """
+    check_halves(out, layout)
     halves = uncertainty_halves(uncertainty)
-    for name, rows in (("low", halves.low), ("high", halves.high)):
+    for name, rows in zip(HALVES, (halves.low, halves.high), strict=True):
         part = data.select(rows)
         if layout == "authors":
-            _write_authors(part, Path(out) / "uncertainty" / name)
+            _write_authors(part, _authors_folder(out, name))
             continue
         table = part.table.assign(uncertainty=[f"{value:.9g}" for value in uncertainty[rows]])
         description = Description(
@@ -90,8 +94,25 @@ def write_halves(
     return halves
 
 
+def check_halves(out: str | Path, layout: Layout = "ours") -> None:
+    """Refuse a place where :func:`write_halves` would write over something; to be asked first.
+
+    Raises:
+        UserError: There are such data already.
+    """
+    for name in HALVES:
+        if layout == "ours":
+            refuse_existing(Path(out) / name)
+        elif (there := _authors_folder(out, name) / _POSITIONS).exists():
+            raise UserError(f"{there}: is there already; choose another folder, or delete it")
+
+
+def _authors_folder(out: str | Path, name: str) -> Path:
+    return Path(out) / "uncertainty" / name
+
+
 def _write_authors(part: SkeletonData, folder: Path) -> None:
-    with atomic_path(folder / "train_position.npy") as temporary:
+    with atomic_path(folder / _POSITIONS) as temporary:
         np.save(temporary, np.ascontiguousarray(part.x, dtype=np.float32))
     labels = np.zeros(len(part), dtype=np.int64) if part.labels is None else part.labels
     path = folder / "train_label.pkl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 
 from behaviorzoo.errors import UserError
 
@@ -70,8 +71,10 @@ class AugmentConfig:
         problems += [
             f"augment.{name}={value:g} must not be negative"
             for name in ("rotation", "rotation_others", "noise_sigma")
-            if (value := getattr(self, name)) < 0
+            if not (value := getattr(self, name)) >= 0
         ]
+        if not isfinite(self.shear):
+            problems.append(f"augment.shear={self.shear} must be a number")
         low, high = self.blur_sigma
         if not 0 < low <= high:
             problems.append(f"augment.blur_sigma={[low, high]}: the smallest, then the largest")

@@ -198,7 +198,7 @@ def clip_problems(clips: ClipConfig) -> list[str]:
         problems.append("data.clips.stride needs data.clips.window")
     if clips.heading and len(clips.heading) != 2:
         problems.append(f"data.clips.heading needs two joints, got {len(clips.heading)}")
-    if clips.scale is not None and clips.scale <= 0:
+    if clips.scale is not None and not clips.scale > 0:
         problems.append(f"data.clips.scale={clips.scale:g} must be positive")
     for key in ("edges", "mirror_pairs"):
         odd = [pair for pair in getattr(clips, key) if len(pair) != 2]

@@ -18,6 +18,7 @@ from hysp.data.prepared import is_prepared, read_prepared
 from hysp.data.recordings import benchmark_columns, clips_of_recordings
 from hysp.data.skeleton import Skeleton, named_skeleton
 from hysp.data.splits import group_folds
+from hysp.graph import LAYOUTS
 
 Split = Literal["train", "val", "all"]
 
@@ -207,10 +208,8 @@ def _original_array(config: DataConfig, path: Path, split: Split) -> Path | None
 
 
 def _skeleton_by_joints(n_joints: int, where: Path) -> Skeleton:
-    for layout in ("ntu-rgb+d", "openpose"):
-        skeleton = named_skeleton(layout)
-        if len(skeleton.joints) == n_joints:
-            return skeleton
-    raise UserError(
-        f"{where}: {n_joints} joints; arrays of the original have 25 (Kinect v2) or 18 (OpenPose)"
-    )
+    for layout, (joints, _, _) in LAYOUTS.items():
+        if joints == n_joints:
+            return named_skeleton(layout)
+    known = ", ".join(f"{joints} ({layout})" for layout, (joints, _, _) in LAYOUTS.items())
+    raise UserError(f"{where}: {n_joints} joints; arrays of the original have {known}")

@@ -21,12 +21,24 @@ KINECT_2_JOINTS = (
     "right_hip", "right_knee", "right_ankle", "right_foot",
     "spine_shoulder", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb",
 )
+KINECT_1_JOINTS = (
+    "hip_center", "spine", "shoulder_center", "head",
+    "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+    "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+    "left_hip", "left_knee", "left_ankle", "left_foot",
+    "right_hip", "right_knee", "right_ankle", "right_foot",
+)
 OPENPOSE_JOINTS = (
     "nose", "neck", "right_shoulder", "right_elbow", "right_wrist",
     "left_shoulder", "left_elbow", "left_wrist", "right_hip", "right_knee", "right_ankle",
     "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear",
 )
 # fmt: on
+NAMES_OF_LAYOUTS = {
+    "ntu-rgb+d": KINECT_2_JOINTS,
+    "openpose": OPENPOSE_JOINTS,
+    "nw-ucla": KINECT_1_JOINTS,
+}
 _SIDES = (("left", "right"), ("l", "r"))
 
 
@@ -71,8 +83,8 @@ class Skeleton:
 
 
 def named_skeleton(layout: str) -> Skeleton:
-    """The skeleton of a published layout: ``ntu-rgb+d`` or ``openpose``."""
-    joints = {"ntu-rgb+d": KINECT_2_JOINTS, "openpose": OPENPOSE_JOINTS}[layout]
+    """The skeleton of a published layout, one of :data:`hysp.graph.LAYOUTS`."""
+    joints = NAMES_OF_LAYOUTS[layout]
     _, centre, edges = LAYOUTS[layout]
     return Skeleton(joints, edges, centre, mirror_order(joints), layout)
 

@@ -18,8 +18,9 @@ A frozen encoder runs once over all samples. Settings are key=value words; exper
 from a published recipe. The folder gets scores, predictions, logits, pictures and report.html."""
 EXAMPLE = """\
 hysp evaluate runs/ntu60 experiment=ntu60_xview data.path=data/ntu60 out=scores/joint
-hysp evaluate runs/ntu60 protocol=semi fraction=0.01 data.path=data/ntu60 data.benchmark=xsub
-hysp evaluate runs/bandai experiment=bandai data.path=data/bandai --folds 5
+hysp evaluate runs/ntu60 protocol=semi fraction=0.01 experiment=ntu60_xview data.path=data/ntu60 \\
+    out=scores/semi
+hysp evaluate runs/bandai experiment=bandai data.path=data/bandai --folds 5 out=bandai
 hysp evaluate epoch-300.ckpt experiment=ntu60_xsub data.path=data/ntu60 compat=upstream"""
 
 
@@ -45,7 +46,8 @@ def command(words: list[str]) -> None:
     if given.help_config:
         print(help_text())
         return
-    config = configure([*_as_words(given.words), *([f"folds={given.folds}"] * bool(given.folds))])
+    folds = [] if given.folds is None else [f"folds={given.folds}"]
+    config = configure([*_as_words(given.words), *folds])
     if not config.data.path:
         raise UserError(
             "data.path is empty: give data.path=FOLDER, of `hysp prepare` or recordings"

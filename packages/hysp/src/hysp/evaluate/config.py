@@ -14,7 +14,7 @@ from hysp.optim import OptimConfig
 
 CONF = "hysp.evaluate.conf"
 
-Protocol = Literal["linear", "semi", "supervised", "knn", "transfer"]
+Protocol = Literal["linear", "unsupervised", "semi", "supervised", "knn", "transfer"]
 Head = Literal["euclidean", "hyperbolic", "logistic"]
 Baseline = Literal["hand", "hand_rows", "rows", "random", "scratch"]
 Precision = Literal["32", "bf16", "16"]
@@ -62,9 +62,9 @@ class ProbeOptim:
         ]
         rates = {"head_lr": self.head_lr, "encoder_lr": self.encoder_lr}
         wrong += [
-            f"{n} = {v} must be positive" for n, v in rates.items() if v is not None and v <= 0
+            f"{n} = {v} must be positive" for n, v in rates.items() if v is not None and not v > 0
         ]
-        wrong += ["weight_decay must not be negative"] if self.weight_decay < 0 else []
+        wrong += [] if self.weight_decay >= 0 else ["weight_decay must not be negative"]
         if wrong:
             raise UserError("; ".join(wrong))
 
@@ -100,7 +100,8 @@ class EvaluateConfig:
         metadata=_help(
             "linear: head on a frozen encoder | semi: a fraction of the labels, all trained | "
             "supervised: all labels, all trained (fine-tuning) | knn: nearest neighbours, nothing "
-            "trained | transfer: linear, on other data than those of pre-training"
+            "trained | transfer: linear, on other data than those of pre-training | unsupervised: "
+            "the authors' other name of linear"
         ),
     )
     head: Head = field(
@@ -171,6 +172,8 @@ class EvaluateConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.protocol == "unsupervised":
+            self.protocol = "linear"
         problems = []
         if not 0 < self.fraction <= 1:
             problems.append(f"fraction = {self.fraction:g} must be above 0 and at most 1")

@@ -12,7 +12,7 @@ from behaviorzoo.plots import confusion_matrix as draw_confusion
 from behaviorzoo.plots import save_figure
 from behaviorzoo.report.page import Report
 from behaviorzoo.score_table import OVERALL, with_overall
-from hysp.evaluate.levels import OF_ROWS
+from hysp.evaluate.levels import CONFIG, OF_ROWS
 from hysp.evaluate.plots import accuracy_bars, training_curves
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def write_page(result: Evaluation, course: pd.DataFrame) -> None:
             "Accuracy of the test samples in the course of the training, mean over folds.",
         )
     report.section("How this was made")
-    report.add_code((folder / "config.yaml").read_text(encoding="utf-8"), collapsed="Settings")
+    report.add_code((folder / CONFIG).read_text(encoding="utf-8"), collapsed="Settings")
     report.write(folder / "report.html")
 
 

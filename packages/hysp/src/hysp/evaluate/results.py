@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from behaviorzoo import metrics
+from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
 from behaviorzoo.probes.scores import score_table
 from behaviorzoo.schema import to_dict, to_yaml
@@ -33,6 +34,7 @@ from hysp import __version__
 from hysp.data.dataset import SkeletonData
 from hysp.evaluate.accuracy import batch_mean_accuracy, top5_share
 from hysp.evaluate.config import EvaluateConfig
+from hysp.evaluate.levels import CONFIG, EVALUATION
 from hysp.evaluate.protocols import Outcome
 
 TOP1, TOP5 = "accuracy", "top-5 accuracy"
@@ -164,6 +166,26 @@ def _majority(level: Level) -> float:
     return hits / max(int((level.labels >= 0).sum()), 1)
 
 
+def check_folder(config: EvaluateConfig) -> None:
+    """Refuse a folder whose results would be lost or mixed with others; to be asked first.
+
+    The same evaluation may be done again: its files have the same names.
+
+    Raises:
+        UserError: The folder holds another evaluation, or is a file.
+    """
+    folder = Path(config.out)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: this is a file, give a folder as out=")
+    saved, found = folder / CONFIG, folder / EVALUATION
+    if not found.is_file() or (saved.is_file() and saved.read_text("utf-8") == to_yaml(config)):
+        return
+    raise UserError(
+        f"{folder}: holds an evaluation with other settings ({CONFIG} in it); choose another "
+        "folder with out=, or delete this one"
+    )
+
+
 def write_evaluation(
     config: EvaluateConfig, levels: Sequence[Level], details: dict[str, Any]
 ) -> Evaluation:
@@ -192,8 +214,8 @@ def write_evaluation(
         "versions": {"hysp": __version__},
     }
     result = Evaluation(score_table(rows), list(levels), details, folder)
-    _write_text(folder / "config.yaml", to_yaml(config))
-    _write_text(folder / "evaluation.json", json.dumps(details, indent=1, default=str) + "\n")
+    _write_text(folder / CONFIG, to_yaml(config))
+    _write_text(folder / EVALUATION, json.dumps(details, indent=1, default=str) + "\n")
     _write_table(result.scores, folder / "scores.csv")
     _write_table(predictions(levels), folder / "predictions.csv")
     course = training_course(levels)

@@ -30,7 +30,7 @@ from hysp.evaluate.protocols import (
     run_round,
     scratch_settings,
 )
-from hysp.evaluate.results import Evaluation, Level, Round, write_evaluation
+from hysp.evaluate.results import Evaluation, Level, Round, check_folder, write_evaluation
 from hysp.inputs import check_fit, data_state, stream_of
 from hysp.model.config import EncoderConfig
 from hysp.model.stgcn import STGCN
@@ -89,16 +89,19 @@ def evaluate(config: EvaluateConfig, progress: bool = True) -> Evaluation:
         What was written.
 
     Raises:
-        UserError: Wrong checkpoint or data, or settings that do not fit them.
+        UserError: Wrong checkpoint or data, settings that do not fit them, or a folder that
+            holds another evaluation.
     """
+    check_folder(config)
     device = resolve_device(config.device)
     loaded = load_checkpoint(config.checkpoint) if config.checkpoint else None
     # Heads are new, so classes have the data's own numbers; other data may have another scale.
     sets = open_sets(config, data_state(loaded, scale=config.protocol != "transfer"))
     subject = open_subject(config, loaded, sets.train, device)
+    tasks = chosen_tasks(config, sets.train)
     features = _features(config, subject, sets, progress) if config.frozen else (None, None)
     levels = []
-    for task in chosen_tasks(config, sets.train):
+    for task in tasks:
         own = sets.of_task(task)
         levels.append(_protocol(config, subject, own, features, progress=progress))
         levels += _baselines(config, subject, own, features, progress)
