@@ -295,6 +295,7 @@ def test_recordings_need_the_state_of_a_run(two):
 
 def test_real_rats(real_data_dir, tmp_path):
     """Two of the real sessions: 30 to 46 % of the points are missing, all of it is finite."""
+    pytest.importorskip("movement", reason="the core's extra [poses] is not installed")
     from behaviorzoo.cli import main
 
     folder = real_data_dir / "rat_resident_intruder" / "dlc_csv"

@@ -96,7 +96,7 @@ def slow_targets(bins, ignored, n_bins, window, compat):
 
 def slow_weights(bins, ignored, config, compat):
     """Weights (B, L, M) cell by cell."""
-    bins, ignored = np.asarray(bins), np.array(ignored)
+    bins, ignored = bins.numpy(), ignored.numpy().copy()
     window = config.hoa_window
     if compat == "upstream" and config.upstream_access == "later":
         ignored[:, : max(ignored.shape[1] - window, 0)] = True

@@ -247,6 +247,10 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         visualize(path, out, max_points=1)
     with pytest.raises(UserError, match="no task 'sx'; did you mean 'sex'"):
         visualize(path, out, labels=labels, tasks=["sx"])
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("fake_umap")
+def test_too_few_points_for_umap() -> None:
     with pytest.raises(UserError, match="UMAP of 9 points: at least 16 are needed"):
         project(np.eye(9), "umap")
-    assert not out.exists()
