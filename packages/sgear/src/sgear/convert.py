@@ -70,7 +70,7 @@ def to_authors(source: str | Path, out: str | Path) -> Path:
     buffer = io.BytesIO()  # a full disk is then an OSError and not an error of torch's
     torch.save(content, buffer)
     with atomic_path(out) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        temporary.write_bytes(buffer.getvalue())
     return Path(out)
 
 
@@ -89,6 +89,6 @@ def _writer(loaded: SGearCheckpoint) -> Any:
     def write(path: Path) -> None:
         buffer = io.BytesIO()
         torch.save(loaded.training, buffer)
-        path.write_bytes(buffer.getbuffer())
+        path.write_bytes(buffer.getvalue())
 
     return write

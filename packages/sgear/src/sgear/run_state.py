@@ -118,7 +118,7 @@ def write_state(path: Path, state: RunState, batches_per_epoch: int) -> None:
     buffer = io.BytesIO()  # a full disk is then an OSError and not an error of torch's
     torch.save(content, buffer)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        temporary.write_bytes(buffer.getvalue())
 
 
 def read_state(path: Path) -> RunState | None:

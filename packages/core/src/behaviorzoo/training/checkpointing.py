@@ -193,4 +193,5 @@ def _write_torch(file: Path, content: dict[str, Any]) -> None:
     # Through bytes of ours, so that a full disk is an OSError.
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    file.write_bytes(buffer.getbuffer())
+    # No view of it: what an error keeps of this frame would end in a complaint of BytesIO.
+    file.write_bytes(buffer.getvalue())
