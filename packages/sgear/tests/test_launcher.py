@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import pickle
+import signal
 import stat
 import subprocess
 import sys
@@ -329,18 +330,54 @@ def test_a_job_that_is_taken_away_is_the_same_job_again(there):
 
 def test_tensorboard_and_files(there):
     called = []
+
+    def start(command):
+        called.append(command)
+        return 0
+
     with pytest.raises(UserError, match="no run there yet"):
-        launcher.serve(TSN, "files", called.append)
+        launcher.serve(TSN, "files", start)
     folder = there / "OUTPUTS" / TSN
     folder.mkdir(parents=True)
-    launcher.serve(TSN, "tensorboard", called.append)
-    launcher.serve(TSN, "files", called.append)
+    launcher.serve(TSN, "tensorboard", start)
+    launcher.serve(TSN, "files", start)
     board, files = called
     assert board[1:5] == ["-m", "tensorboard.main", "--logdir", str(folder)]
-    assert board[board.index("--window_title") + 1] == "expts_ek100_SGEAR_tsn.txt"
+    assert board[board.index("--window_title") + 1] == TSN
     assert 30303 <= int(board[board.index("--port") + 1]) <= 30398
     assert files[1:3] == ["-m", "http.server"]
     assert str(folder) in files
+
+
+def test_a_server_that_does_not_run_is_told(there):
+    (there / "OUTPUTS" / TSN).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"tensorboard\.main ended with exit code 1"):
+        launcher.serve(TSN, "tensorboard", lambda _: 1)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_server_ends_with_the_launcher(there, number, code):
+    """Else it would keep its port, and nobody would know of it."""
+    import socket
+    import time
+
+    (there / "OUTPUTS" / TSN).mkdir(parents=True)
+    words = [sys.executable, "-m", "sgear.cli", "launch", "-c", TSN, "-f"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=there) as launched:
+        assert launched.stdout is not None
+        port = int(launched.stdout.readline().split()[0].rpartition(":")[2])
+
+        def listening() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        limit = time.monotonic() + 60
+        while not listening() and time.monotonic() < limit:
+            time.sleep(0.05)
+        assert listening()
+        launched.send_signal(number)
+        assert launched.wait(30) == code
+        assert not listening()
 
 
 def test_free_port():

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -210,8 +213,9 @@ def _locally(job: Job, settings: dict[str, Any]) -> Path:
     started = executor(settings, "local").submit(job)
     tell(f"run {job.index}: {job.folder}\nlogs: {started.paths.stderr}")
     try:
-        started.results()
-    except KeyboardInterrupt:
+        with _sigterm_is_an_end():
+            started.results()
+    except (KeyboardInterrupt, SystemExit):
         started.cancel(check=False)
         raise
     except FailedJobError as error:
@@ -283,29 +287,56 @@ def kill(config: str, yes: bool = False) -> list[str]:
     return numbers
 
 
-def serve(config: str, what: str, start: Callable[[list[str]], Any] | None = None) -> None:
-    """Show the folder of an experiment in a browser until Ctrl-C.
+def serve(config: str, what: str, start: Callable[[list[str]], int] | None = None) -> None:
+    """Show the folder of an experiment in a browser until Ctrl-C or SIGTERM.
 
     Args:
         config: The experiment.
         what: ``tensorboard`` or ``files``.
-        start: Runs a command; by default until it ends.
+        start: Runs a command and gives its exit code; by default until it or this process ends.
 
     Raises:
-        UserError: Nothing there yet, or no free port.
+        UserError: Nothing there yet, no free port, or the server does not run.
     """
     folder = experiments.agent_folder(config)
     if not folder.is_dir():
         raise UserError(f"{folder}: no run there yet")
     port = free_port()
     if what == "tensorboard":
-        title = config.replace("/", "_")
         words = ["tensorboard.main", "--logdir", str(folder), "--port", str(port)]
-        words += ["--window_title", title]
+        words += ["--window_title", config]
     else:
         words = ["http.server", str(port), "--directory", str(folder), "--bind", "127.0.0.1"]
     tell(f"http://127.0.0.1:{port}  (Ctrl-C ends)")
-    (start or subprocess.check_call)([sys.executable, "-m", *words])
+    code = (start or _until_the_end)([sys.executable, "-m", *words])
+    if code:
+        raise UserError(f"{words[0]} ended with exit code {code}; what it said stands above")
+
+
+def _until_the_end(command: list[str]) -> int:
+    """Run a server that does not outlive this process; its exit code."""
+    with _sigterm_is_an_end(), subprocess.Popen(command) as server:
+        try:
+            return server.wait()
+        finally:
+            server.terminate()
+
+
+@contextmanager
+def _sigterm_is_an_end() -> Iterator[None]:
+    """SIGTERM raises SystemExit(143), so that what was started here can be ended, too."""
+
+    def leave(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # signals come to that one only
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def free_port(first: int = 30303, last: int = 30398) -> int:
