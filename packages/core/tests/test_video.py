@@ -353,6 +353,16 @@ def test_a_forgotten_reader_is_closed_at_once(clip):
         gc.enable()
 
 
+def test_no_message_of_ffmpeg_waits_for_the_interpreter(clip):
+    """Its threads hang whoever frees them, with the interpreter in hand, while they report."""
+    import av.logging
+
+    av.logging.set_level(av.logging.ERROR)
+    with VideoReader(clip[0]) as reader:
+        reader.frames([7])
+    assert av.logging.get_level() is None
+
+
 def test_a_closed_reader_opens_again(clip):
     with VideoReader(clip[0]) as reader:
         first = reader.frames([7])

@@ -58,6 +58,8 @@ def video_path(path: str | Path) -> Path:
 def open_video(path: Path, threads: int | None = None) -> OpenVideo:
     """Open the file and choose its video stream.
 
+    FFmpeg's own messages are off from then on, whoever wanted them.
+
     Args:
         path: An existing file, see :func:`video_path`.
         threads: Decoder threads, 0 for as many as there are cores; None: see
@@ -68,9 +70,13 @@ def open_video(path: Path, threads: int | None = None) -> OpenVideo:
     """
     require("av", "video", "reading a video")
     import av
+    import av.logging
     from av.error import FFmpegError
     from av.video.stream import VideoStream
 
+    # Once another library sends FFmpeg's messages to Python (torchvision did for long), freeing a
+    # decoder hangs: it holds the interpreter, for which a thread with a message waits.
+    av.logging.set_level(None)
     try:
         container = av.open(str(path), mode="r", **_any_metadata())
     except FFmpegError as error:
