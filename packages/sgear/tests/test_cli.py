@@ -146,6 +146,39 @@ def test_a_run_goes_on_without_its_words(small, data, tmp_path, capsys):
     )
 
 
+def test_classes_are_those_of_the_training(small, tmp_path, capsys):
+    """Whatever labels the validation has, the numbers of the network mean the same actions."""
+    data, run = small.write_features(tmp_path / "data"), tmp_path / "run"
+    table = data / "annotations" / "validation.csv"
+    header, *rows = table.read_text().splitlines()
+    # Fewer labels, and one that sorts before all others: a numbering of its own would be shifted.
+    rows = [row.replace("act 4", "a new one") for row in rows if not row.endswith("act 0")]
+    table.write_text("\n".join([header, *rows]) + "\n")
+    assert main(["train", "--out", str(run), *small.words(data, "train.num_epochs=2")]) == 0
+    trained = (run / "results" / "items.csv").read_text()
+    assert "-1" in trained
+    (run / "results" / "items.csv").unlink()
+    assert main(["test", str(run)]) == 0
+    assert (run / "results" / "items.csv").read_text() == trained
+    assert main(["embed", str(run), "--out", str(tmp_path / "e.nc")]) == 0
+    written = (tmp_path / "e_labels.csv").read_text()
+    assert "act 3" in written
+    assert "a new one" not in written
+    # Without the table of the training, its classes are in the checkpoint.
+    (data / "annotations" / "train.csv").unlink()
+    assert main(["test", str(run)]) == 0
+    assert (run / "results" / "items.csv").read_text() == trained
+
+
+def test_a_training_without_labels_is_refused(small, tmp_path, capsys):
+    data = small.write_features(tmp_path / "data")
+    table = data / "annotations" / "train.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *(row.rpartition(",")[0] + "," for row in rows)]) + "\n")
+    words = small.words(data)
+    assert "no action has a label" in fails(capsys, "train", "--out", str(tmp_path / "r"), *words)
+
+
 def test_evaluation_of_another_set_in_another_folder(runs, tmp_path, capsys):
     out = tmp_path / "test"
     words = ["dataset@dataset_eval=own/anticipation_train", "eval.eval_fn.store_embeddings=true"]

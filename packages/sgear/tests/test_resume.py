@@ -245,6 +245,20 @@ def test_other_settings_data_or_processes_are_refused(folder, small, data, whole
         small.start(whole, small.words(other), resume=True)
 
 
+def test_what_is_refused_does_not_replace_the_settings(folder, small, data, whole, tmp_path):
+    """`sgear train --resume` and `sgear test` read them."""
+    files = sorted((whole / ".hydra").iterdir())
+    before = [file.read_bytes() for file in files]
+    other = small.write_features(tmp_path / "data", actions=10)
+    for words in (small.words(data, "opt.accumulate=1"), small.words(other)):
+        with pytest.raises(UserError, match="cannot go on"):
+            small.start(whole, words, resume=True)
+    assert [file.read_bytes() for file in files] == before
+    with pytest.raises(UserError, match="no checkpoint to evaluate"):
+        small.start(tmp_path / "new", small.words(data, "test_only=true"))
+    assert not (tmp_path / "new" / ".hydra").exists()
+
+
 def test_the_same_data_may_lie_elsewhere(folder, small, data, whole, tmp_path, capsys):
     moved = small.write_features(tmp_path / "moved")
     before = (whole / "metrics.csv").read_bytes()

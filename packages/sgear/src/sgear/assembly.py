@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from torch import Tensor
 from behaviorzoo.checkpoints import fingerprint
 from behaviorzoo.errors import UserError
 from sgear.config import Config
+from sgear.data.classes import Classes
 from sgear.data.dataset import ActionDataset
-from sgear.data.opening import JoinedDatasets, build_dataset, concatenate
+from sgear.data.opening import JoinedDatasets, build_dataset, concatenate, read_actions_of
 from sgear.mixup import Mixup
 from sgear.model import SGear
 from sgear.prototypes.files import find_file, read_similarities, read_vectors
@@ -48,13 +49,19 @@ class DataSets:
         return fingerprint(texts, [len(table)])
 
 
-def open_data(config: Config, tell: Callable[[str], None], train: bool = True) -> DataSets:
+def open_data(
+    config: Config,
+    tell: Callable[[str], None],
+    train: bool = True,
+    trained_on: Mapping[str, Mapping[str, int]] | None = None,
+) -> DataSets:
     """Open the data sets, and say what was found and what is missing.
 
     Args:
         config: Settings.
         tell: Prints a line.
         train: Open the training sets, too.
+        trained_on: Without training sets: the classes of the network, see :func:`classes_of_run`.
 
     Raises:
         UserError: Files that are not there, or no clip at all.
@@ -65,9 +72,11 @@ def open_data(config: Config, tell: Callable[[str], None], train: bool = True) -
         for key, entry in config.train_sets.items():
             part = build_dataset(entry, config.data_train, training=True, where=key, **options)
             _tell_set(key, part, tell)
+            if not any((part.table[f"{kind}_class"] >= 0).any() for kind in part.label_types):
+                raise UserError(f"{key}: no action has a label; nothing can be learned")
             parts.append(part)
     joined = concatenate(parts) if parts else None
-    known = joined.known_classes if joined is not None else None
+    known = joined.known_classes if joined is not None else classes_of_run(config, trained_on)
     evals = {}
     for key, entry in config.eval_sets.items():
         part = build_dataset(
@@ -84,6 +93,38 @@ def open_data(config: Config, tell: Callable[[str], None], train: bool = True) -
                 f"training, {data.main.num_classes}; give the same action_labels_fpath"
             )
     return data
+
+
+def classes_of_run(
+    config: Config, trained_on: Mapping[str, Mapping[str, int]] | None
+) -> Classes | None:
+    """The classes that own videos (``kind=table``) were trained on.
+
+    A table without a list of classes numbers the labels that occur in it. Another table, with
+    fewer labels or others, must be numbered as that of the training: else the numbers of a network
+    would mean other actions.
+
+    Args:
+        config: Settings.
+        trained_on: Label type -> name -> number, as a checkpoint says it; empty or None where it
+            does not, then the table of the training does.
+
+    Returns:
+        The classes; None where the data sets have lists of classes.
+
+    Raises:
+        UserError: Neither checkpoint nor table says them.
+    """
+    if not any(entry.kind == "table" for entry in config.eval_sets.values()):
+        return None
+    try:
+        found = read_actions_of(next(iter(config.train_sets.values()))).classes
+    except UserError:
+        if not trained_on:
+            raise
+        return Classes(trained_on)
+    # Which verb and noun an action has is in the table alone.
+    return found if not trained_on or found.names == trained_on else Classes(trained_on)
 
 
 def _tell_set(key: str, part: ActionDataset, tell: Callable[[str], None]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +58,35 @@ def run(
             "folder"
         )
     with processes(folder, settings.device, settings.dist_backend) as all_:
-        if all_.is_main:
-            save_settings(folder, config, tree)
         all_.tell(f"{config.to_yaml()}\nrun: {folder}")
-        work = evaluate_checkpoint if settings.test_only else train
-        if profile and all_.is_main:
-            _profiled(work, config, folder, all_)
+
+        def accepted() -> None:
+            if all_.is_main:
+                save_settings(folder, config, tree)
+
+        if settings.test_only:
+            work = partial(evaluate_checkpoint, config, folder, all_, accepted=accepted)
         else:
-            work(config, folder, all_)
+            work = partial(train, config, folder, all_, accepted)
+        if profile and all_.is_main:
+            _profiled(work, folder, all_)
+        else:
+            work()
     return folder
 
 
-def train(config: Config, folder: Path, all_: Processes) -> None:
-    """Train, from the folder's checkpoint if there is one."""
+def train(
+    config: Config, folder: Path, all_: Processes, accepted: Callable[[], None] = lambda: None
+) -> None:
+    """Train, from the folder's checkpoint if there is one.
+
+    Args:
+        config: Settings.
+        folder: Run folder.
+        all_: Who trains together.
+        accepted: Called once the data are there and the run in the folder, if any, can go on with
+            these settings: what is refused must not replace the settings of that run.
+    """
     data = open_data(config, all_.tell)
     path, n_epochs = folder / CHECKPOINT, config.settings.train.num_epochs
     state = read_state(path) if path.exists() else None
@@ -80,6 +97,7 @@ def train(config: Config, folder: Path, all_: Processes) -> None:
             return
     model = build_network(config, data.main, known=path.exists())
     trained = load_weights(model, path, config) if path.exists() else None
+    accepted()
     if trained is None:
         _initial_weights(model, config, all_)
     criterion = build_criterion(config, data).to(all_.device)
@@ -90,7 +108,11 @@ def train(config: Config, folder: Path, all_: Processes) -> None:
 
 
 def evaluate_checkpoint(
-    config: Config, folder: Path, all_: Processes, checkpoint: Path | None = None
+    config: Config,
+    folder: Path,
+    all_: Processes,
+    checkpoint: Path | None = None,
+    accepted: Callable[[], None] = lambda: None,
 ) -> dict[str, Evaluated]:
     """Evaluate the folder's checkpoint on every ``dataset_eval*``.
 
@@ -99,11 +121,11 @@ def evaluate_checkpoint(
         folder: Run folder; results go there.
         all_: Who shares the work.
         checkpoint: Another file than the folder's ``checkpoint.pth``.
+        accepted: Called once data and weights are there.
 
     Raises:
         UserError: No weights, or data that do not fit them.
     """
-    data = open_data(config, all_.tell, train=False)
     path = checkpoint or folder / CHECKPOINT
     there = path.exists()
     whole = any(len(entry) == 1 for entry in config.settings.train.init_from_model or [])
@@ -112,19 +134,23 @@ def evaluate_checkpoint(
             f"{path}: no checkpoint to evaluate; train first (test_only=false), or give weights, "
             "train.init_from_model=[[FILE]]"
         )
+    found = load_checkpoint(path, config.network()) if there else None
+    data = open_data(config, all_.tell, False, None if found is None else found.classes)
     model = build_network(config, data.main, known=True)
     epoch = 0.0
-    if there:
-        epoch = load_weights(model, path, config).epoch
+    if found is not None:
+        found.load_into(model)
+        epoch = found.epoch
         all_.tell(f"weights: {path}")
     else:
         _initial_weights(model, config, all_)
+    accepted()
     model.to(all_.device)
     criterion = build_criterion(config, data).to(all_.device)
-    found = evaluate_sets(model, criterion, data.evals, config, all_, folder, epoch=epoch)
+    evaluated = evaluate_sets(model, criterion, data.evals, config, all_, folder, epoch=epoch)
     if all_.is_main:
-        write_figures(folder, found)
-    return found
+        write_figures(folder, evaluated)
+    return evaluated
 
 
 def build_criterion(config: Config, data: DataSets) -> AnticipationLoss:
@@ -182,13 +208,13 @@ def _from(cwd: Path, entry: Any) -> list[Any]:
     return [*names, str(cwd / Path(path).expanduser())]
 
 
-def _profiled(work: Any, config: Config, folder: Path, all_: Processes) -> None:
+def _profiled(work: Callable[[], object], folder: Path, all_: Processes) -> None:
     import cProfile
     import pstats
 
     profile = cProfile.Profile()
     try:
-        profile.runcall(work, config, folder, all_)
+        profile.runcall(work)
     finally:
         with (folder / "profile.txt").open("w", encoding="utf-8") as out:
             pstats.Stats(profile, stream=out).sort_stats("cumulative").print_stats(80)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from behaviorzoo.errors import UserError, suggest
+from sgear.assembly import classes_of_run
 from sgear.checkpoints import SGearCheckpoint, load_checkpoint
 from sgear.config import Config, checked
 from sgear.data.config import DatasetConfig
@@ -62,15 +63,17 @@ class TrainedRun:
 
         Args:
             key: Root key, ``dataset_eval`` or ``dataset_train``.
-            config: Used in place of the run's.
+            config: Used in place of the run's; such a table has classes of its own.
 
         Raises:
             UserError: Files that are not there.
         """
+        own = config is None
         return build_dataset(
-            self.set_config(key) if config is None else config,
+            self.set_config(key) if own else config,
             self.config.data_eval,
             training=False,
+            classes=classes_of_run(self.config, self.checkpoint.classes) if own else None,
             compat=self.config.settings.compat,
             seed=self.config.settings.seed,
             where=key,
