@@ -291,6 +291,22 @@ def test_own_labels(tmp_path):
     assert actions.classes.mappings() == {}
 
 
+def test_blanks_around_own_names_say_nothing(tmp_path):
+    text = "video , start,stop,label\n a.mp4 ,1,2,cut \na.mp4,3,4, cut\na.mp4,5,6,\n"
+    actions = open_own_table(own(tmp_path, text))
+    assert actions.classes.names == {"action": {"cut": 0}}
+    assert actions.table["action_class"].tolist() == [0, 0, -1]
+    assert actions.notes == ["1 of 3 actions have an unknown action (nothing): label -1"]
+    pairs = open_own_table(own(tmp_path, "video,start,stop,verb,noun\na.mp4,1,2,wait,\n"))
+    assert list(pairs.classes.names["action"]) == ["wait"]
+
+
+def test_own_videos_of_the_same_name_are_told_apart(tmp_path):
+    text = "video,start,stop,label\na/m.mp4,1,2,x\nb/m.mp4,1,2,y\nb/n.mp4,1,2,y\n"
+    table = open_own_table(own(tmp_path, text)).table
+    assert table["video_id"].tolist() == ["a_m", "b_m", "n"]
+
+
 def test_own_verbs_and_nouns(tmp_path):
     text = "video,start,stop,verb,noun\na.mp4,1,2,take,cup\na.mp4,3,4,put,cup\na.mp4,5,6,take,pan\n"
     actions = open_own_table(own(tmp_path, text))

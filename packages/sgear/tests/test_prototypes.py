@@ -64,8 +64,11 @@ def test_salads_by_the_rules_of_egtea_under_upstream(tmp_path):
         ("0,0,0,take pan\nx,0,0,put pan\n", "epic100", r"line 2, 'x,0,0,put pan'"),
         ("0,0,0,take pan\n", "epic10", "did you mean 'epic100'"),
         ("", "egtea", r"is empty"),
+        ("id,verb,noun,action\n0,0,3,take pan\n", "epic55", "called '0': numbers, not words"),
+        ("id,action,verb,noun\n0, take_pan,0,3\n", "epic100", "called '3': numbers, not words"),
+        ("id,verb,noun,action\n0,0,3,take pan\n", "own", "called '0 3': numbers, not words"),
     ],
-    ids=["header only", "number", "name", "empty"],
+    ids=["header only", "number", "name", "empty", "epic55", "epic100", "own"],
 )
 def test_labels_that_cannot_be_read(tmp_path, content, dataset, message):
     path = tmp_path / "labels.csv"
@@ -260,7 +263,9 @@ def test_language_command_with_a_real_model(tmp_path, labels, capsys):
     model = Path(spec.origin).parent / "model"
     words = ["language", "--dataset", "epic100", "--label-file", str(labels), "--model", str(model)]
     command([*words, "--out", str(tmp_path)])
-    assert "3 classes, 384 features; 'take pan'" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "3 classes, 384 features; 'take pan'" in told.out
+    assert told.err == ""  # no progress bars
     similar = read_similarities(tmp_path / "similarities_epic100.safetensors", 3)
     torch.testing.assert_close(similar.diagonal(), torch.ones(3))
     assert similar[0, 1] > similar[1, 2]  # both are about a pan

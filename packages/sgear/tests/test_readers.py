@@ -189,6 +189,34 @@ def test_names_of_videos(video, name):
     assert video_name(video) == name
 
 
+def test_videos_of_the_same_name_have_features_of_their_own(tmp_path):
+    """Of ``a/monday.mp4`` and ``b/monday.mp4``: in folders, or with the folder in the name."""
+    rows = {"a": features(), "b": features() + 1000}
+    (tmp_path / "npy" / "b").mkdir(parents=True)
+    np.save(tmp_path / "npy" / "a_monday.npy", rows["a"].T)
+    np.save(tmp_path / "npy" / "b" / "monday.npy", rows["b"].T)
+    write_hdf5(tmp_path / "f.h5", {f"{name}/monday": rows[name] for name in "ab"})
+    write_lmdb(tmp_path / "lmdb", {f"{name}_monday": rows[name] for name in "ab"})
+    stores = [
+        ArrayFeatures(tmp_path / "npy", "npy"),
+        Hdf5Features(tmp_path / "f.h5"),
+        LmdbFeatures(tmp_path / "lmdb"),
+    ]
+    for store in stores:
+        reader = FeatureReader([store])
+        assert reader.missing(["a/monday.mp4", "b/monday.mp4", "c/monday.mp4"]) == ["c/monday.mp4"]
+        first, second = (reader.read(f"{x}/monday.mp4", 2.0, 8.0, LAST, Draws(0)) for x in "ab")
+        np.testing.assert_array_equal(second.frames, first.frames + 1000)
+
+
+def test_features_that_may_be_of_two_videos_are_refused(tmp_path):
+    np.save(tmp_path / "monday.npy", features().T)
+    reader = FeatureReader([ArrayFeatures(tmp_path, "npy")])
+    assert reader.missing(["a/monday.mp4", "a/monday.mp4"]) == []
+    with pytest.raises(UserError, match=r"'monday' may be of a/monday.mp4 or of b/monday.mp4"):
+        reader.missing(["a/monday.mp4", "b/monday.mp4"])
+
+
 # -- videos ---------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.files import atomic_path
 from behaviorzoo.labels import write_labels
 from sgear.data.dataset import ActionDataset
+from sgear.data.tables import unique_names
 from sgear.trained_run import TrainedRun
 
 OUTPUTS = {
@@ -122,18 +123,7 @@ def recording_names(table: pd.DataFrame) -> np.ndarray:
     """A name of the recording of each row: the video's, with its folder where that is needed."""
     paths = [str(path) for path in table["video_path"]]
     short = [str(name) for name in table["video_id"]] if "video_id" in table else paths
-    of: dict[str, set[str]] = {}
-    for name, path in zip(short, paths, strict=True):
-        of.setdefault(name, set()).add(path)
-    return np.array(
-        [
-            name
-            if len(of[name]) == 1
-            else str(PurePosixPath(path).with_suffix("")).replace("/", "_")
-            for name, path in zip(short, paths, strict=True)
-        ],
-        dtype=object,
-    )
+    return np.array(unique_names(short, paths), dtype=object)
 
 
 def segment_labels(dataset: ActionDataset, segments: pd.DataFrame) -> pd.DataFrame:

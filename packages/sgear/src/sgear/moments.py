@@ -103,7 +103,7 @@ def duration(reader: ClipReader, video: str) -> float:
         UserError: It is not there.
     """
     if isinstance(reader, FeatureReader):
-        frames = min(_last_frame(store, video_name(video)) for store in reader.stores)
+        frames = min(_last_frame(s, reader.name_of(s, video)) for s in reader.stores)
         if frames == 0:
             raise UserError(f"{video}: no features of it in {reader.places()}")
         return frames / reader.fps

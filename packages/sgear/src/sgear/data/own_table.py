@@ -20,7 +20,7 @@ from behaviorzoo.files import existing_file
 from sgear.data.annotations import seconds
 from sgear.data.classes import UNLABELLED, Classes
 from sgear.data.config import DatasetConfig
-from sgear.data.tables import ActionTable, count_unknown, keep_videos
+from sgear.data.tables import ActionTable, count_unknown, keep_videos, unique_names
 
 
 def open_own_table(config: DatasetConfig, known: Classes | None = None) -> ActionTable:
@@ -57,8 +57,9 @@ def open_own_table(config: DatasetConfig, known: Classes | None = None) -> Actio
         numbers = [known.names[kind].get(name, UNLABELLED) for name in names]
         unknown = sorted(set(names) - set(known.names[kind]))
         table[f"{kind}_class"] = np.array(numbers, dtype=np.int64)
-        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        notes += count_unknown(table[f"{kind}_class"], f"an unknown {kind} ({shown})")
+        shown = ", ".join(name or "nothing" for name in unknown[:5])
+        more = ", ..." if len(unknown) > 5 else ""
+        notes += count_unknown(table[f"{kind}_class"], f"an unknown {kind} ({shown}{more})")
     return ActionTable(table, known, notes=notes)
 
 
@@ -98,10 +99,10 @@ def read_own_table(path: str | Path) -> pd.DataFrame:
     backwards = times["stop"] < times["start"]
     if backwards.any():
         raise UserError(f"{path}: row {int(np.argmax(backwards)) + 1} stops before it starts")
-    video = table["video"].str.strip()
+    video = table["video"].tolist()
     return table.drop(columns=["stop"]).assign(
         video_path=video,
-        video_id=[PurePosixPath(name).stem for name in video],
+        video_id=unique_names([PurePosixPath(name).stem for name in video], video),
         participant_id=[PurePosixPath(name).parent.as_posix() for name in video],
         start=times["start"],
         end=times["stop"],
@@ -115,7 +116,7 @@ def _labelled(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if "action" in table:
         return table.rename(columns={"action": "label"})
     if {"verb", "noun"} <= set(table):
-        return table.assign(label=table["verb"] + " " + table["noun"])
+        return table.assign(label=(table["verb"] + " " + table["noun"]).str.strip())
     raise UserError(f"{path}: no column label (or verb and noun); found {', '.join(table)}")
 
 
@@ -127,10 +128,12 @@ def _listed(path: str | Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
+    """A table of texts without blanks around them, which nobody sees in a spreadsheet."""
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a CSV table ({error})") from error
+    return pd.DataFrame({str(name).strip(): table[name].str.strip() for name in table})
 
 
 def _classes_of(table: pd.DataFrame) -> Classes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,17 @@ class ActionTable:
     version: float = 0.0
     primary_metric: str = TOP1
     notes: list[str] = field(default_factory=list)
+
+
+def unique_names(names: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Names of videos; with the folder (``a_monday``) where several paths have the same one."""
+    of: dict[str, set[str]] = {}
+    for name, path in zip(names, paths, strict=True):
+        of.setdefault(name, set()).add(path)
+    return [
+        name if len(of[name]) == 1 else str(PurePosixPath(path).with_suffix("")).replace("/", "_")
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def keep_videos(table: pd.DataFrame, path: str | Path) -> pd.DataFrame:

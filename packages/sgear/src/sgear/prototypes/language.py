@@ -161,7 +161,10 @@ def _reach_hub(model: str) -> None:
 def _quietly(model: str, local: bool) -> Any:
     """Load without a token, without progress bars; every failure in one line."""
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         return SentenceTransformer(model, device="cpu", local_files_only=local).float().eval()
     # The hub, its cache and the readers of models fail in many ways; all mean: not to be had.
@@ -170,6 +173,9 @@ def _quietly(model: str, local: bool) -> Any:
             reason = _line(error)
             raise UserError(f"{model}: not a sentence-transformers model ({reason})") from error
         raise _absent(model, error) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _absent(model: str, error: Exception) -> UserError:

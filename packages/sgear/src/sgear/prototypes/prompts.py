@@ -49,10 +49,32 @@ def read_prompts(path: str | Path, dataset: str, compat: str = "corrected") -> d
         compat: ``upstream`` reads 50 Salads by the rules of EGTEA.
 
     Raises:
-        UserError: An unknown data set, no such file, or a line that cannot be understood.
+        UserError: An unknown data set, no such file, a line that cannot be understood, or
+            numbers where names should be.
     """
-    if short_name(dataset) == OWN:
-        return _own(path)
+    prompts = _own(path) if short_name(dataset) == OWN else _published(path, dataset, compat)
+    texts = [prompt.text for prompt in prompts.values()]
+    if all(text.replace(" ", "").isdigit() for text in texts):
+        raise UserError(
+            f"{path}: its classes would be called {', '.join(map(repr, texts[:3]))}: numbers, not "
+            f"words; is --dataset {dataset} right?"
+        )
+    return prompts
+
+
+def short_name(dataset: str) -> str:
+    """Name of a data set as files bear it: ``EPIC-100`` is ``epic100``."""
+    return dataset.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+def file_ending(dataset: str) -> str:
+    """What names of a data set's prototype files end with: ``_epic100``; nothing for own videos."""
+    name = short_name(dataset)
+    return "" if name in ("", OWN) else f"_{name}"
+
+
+def _published(path: str | Path, dataset: str, compat: str) -> dict[int, Prompt]:
+    """Classes line by line, by the rule of the data set."""
     parse = _parser(dataset, compat)
     path = existing_file(path, "file of labels")
     try:
@@ -74,17 +96,6 @@ def read_prompts(path: str | Path, dataset: str, compat: str = "corrected") -> d
     if not prompts:
         raise UserError(f"{path}: no class of {dataset} in it; is --dataset right?")
     return prompts
-
-
-def short_name(dataset: str) -> str:
-    """Name of a data set as files bear it: ``EPIC-100`` is ``epic100``."""
-    return dataset.lower().replace("_", "").replace("-", "").replace(" ", "")
-
-
-def file_ending(dataset: str) -> str:
-    """What names of a data set's prototype files end with: ``_epic100``; nothing for own videos."""
-    name = short_name(dataset)
-    return "" if name in ("", OWN) else f"_{name}"
 
 
 def _own(path: str | Path) -> dict[int, Prompt]:

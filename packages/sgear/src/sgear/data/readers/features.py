@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import Protocol
 
 import numpy as np
 
+from behaviorzoo.errors import UserError
 from sgear.data.config import ReadType
 from sgear.data.readers.clip import BrokenClipError, Clip
 from sgear.data.sampling import (
@@ -56,31 +58,54 @@ class FeatureReader:
         self.fps = self.stores[0].fps
         self._number = rulstm_frames if read_type == "exact_rulstm" else stored_frames
         self.look_back = look_back
+        self._names: dict[tuple[int, str], str] = {}
+
+    def name_of(self, store: FeatureStore, video: str) -> str:
+        """What a store calls a video, see :func:`feature_names`; the last one if it has none."""
+        key = (self.stores.index(store), video)
+        if key not in self._names:
+            names = feature_names(video)
+            self._names[key] = next((name for name in names if store.has(name)), names[-1])
+        return self._names[key]
 
     def read(self, video: str, start: float, end: float, how: Sampling, draws: Draws) -> Clip:
         """See :class:`~sgear.data.readers.clip.ClipReader`."""
-        name = video_name(video)
         span = clip_span(start, end, self.fps, how, draws)
         found = self._number(span, self.fps)
         if len(found) == 0:
             raise BrokenClipError(
-                f"{name}: no frame between {span.start:.3f} and {span.end:.3f} s (frames count "
+                f"{video}: no frame between {span.start:.3f} and {span.end:.3f} s (frames count "
                 f"from 1 at {self.fps:g} per second)"
             )
         kept = kept_frames(len(found), self.fps, how)
-        read = [self._part(store, name, found[kept], found) for store in self.stores]
+        read = [
+            self._part(store, self.name_of(store, video), found[kept], found)
+            for store in self.stores
+        ]
         features = np.concatenate([part for part, _ in read], axis=1) if read[1:] else read[0][0]
         times = frame_times(span, len(found), kept)
         # (T, C) -> (T, 1, 1, C), as frames of one pixel
         return Clip(features[:, None, None], times, max(missing for _, missing in read))
 
     def missing(self, videos: Sequence[str]) -> list[str]:
-        """See :class:`~sgear.data.readers.clip.ClipReader`."""
-        return [
-            video
-            for video in videos
-            if not all(store.has(video_name(video)) for store in self.stores)
-        ]
+        """See :class:`~sgear.data.readers.clip.ClipReader`.
+
+        Raises:
+            UserError: Two of the videos would be given the same features.
+        """
+        absent = set()
+        for store in self.stores:
+            owners: dict[str, str] = {}
+            for video in videos:
+                name = self.name_of(store, video)
+                if not store.has(name):
+                    absent.add(video)
+                elif owners.setdefault(name, video) != video:
+                    raise UserError(
+                        f"{store.path}: features {name!r} may be of {owners[name]} or of {video}; "
+                        f"name them with the folder, such as {feature_names(video)[1]!r}"
+                    )
+        return [video for video in videos if video in absent]
 
     def places(self) -> str:
         """See :class:`~sgear.data.readers.clip.ClipReader`."""
@@ -115,9 +140,15 @@ class FeatureReader:
 
 
 def video_name(video: str) -> str:
-    """What features call a video: its file name without the suffix."""
+    """The file name of a video without the suffix."""
     name = video.rsplit("/", 1)[-1]
     return name.rsplit(".", 1)[0] or name
+
+
+def feature_names(video: str) -> list[str]:
+    """What features may call a video: ``a/monday.mp4`` is a/monday, a_monday, or monday."""
+    path = str(PurePosixPath(video).parent / video_name(video))
+    return [path, path.replace("/", "_"), video_name(video)]
 
 
 def _first(records: Iterable[np.ndarray | None]) -> np.ndarray | None:

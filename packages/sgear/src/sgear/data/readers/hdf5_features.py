@@ -8,6 +8,7 @@ Videos may lie in groups (``P01/P01_101``); they are found by their own name as 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,14 +92,18 @@ def _open(path: str) -> Any:
 
 
 def _names(file: Any) -> dict[str, str]:
-    """Video -> name of its data set."""
+    """Video -> name of its data set, with its groups; without them where that is one only."""
     import h5py
 
-    names: dict[str, str] = {}
+    found: list[str] = []
 
     def add(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset) and item.ndim == 2:
-            names[name.rsplit("/", 1)[-1]] = name
+            found.append(name)
 
     file.visititems(add)
-    return names
+    short = Counter(name.rsplit("/", 1)[-1] for name in found)
+    names = {name.rsplit("/", 1)[-1]: name for name in found}
+    return {key: name for key, name in names.items() if short[key] == 1} | dict(
+        zip(found, found, strict=True)
+    )
