@@ -166,12 +166,15 @@ def test_a_run_may_be_stopped_between_gradients_of_one_update(folder, small, dat
     assert_same_end(run, whole)
 
 
-def start_two(start, name: str, out: str, words=(), wait: bool = False) -> list:
-    """Two processes of one run, as torchrun starts them."""
+def start_two(
+    start, name: str, out: str, words=(), wait: bool = False, in_file: bool = False
+) -> list:
+    """Two processes of one run, as torchrun starts them; or they meet in a file of its folder."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    address = {} if in_file else {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    address["WORLD_SIZE"] = "2"
     return [
         start(
             f"{name}{rank}",
@@ -192,28 +195,29 @@ ALONE = ["compat=corrected", "model.dropout=0"] + [
 
 def test_two_processes_equal_one(folder, small, data, start):
     """Half the batch on each of two: the same clips and updates. Rates grow with processes."""
-    two = start_two(
-        start, "rank", "two", [*ALONE, "train.batch_size=2", "opt.lr_wd=[[__all__,0.02,0.0001]]"]
-    )
+    out = "two of 100%20 #1"  # a folder may be called anything
+    more = ["train.batch_size=2", "opt.lr_wd=[[__all__,0.02,0.0001]]"]
+    two = start_two(start, "rank", out, [*ALONE, *more], in_file=True)
     for rank, process in enumerate(two):
         process.join(120)
         assert process.exitcode == 0, (folder / f"rank{rank}.err").read_text()
     one = small.start(
         folder / "one", small.words(data, *ALONE, "opt.lr_wd=[[__all__,0.04,0.0001]]")
     )
-    found, expected = rows(folder / "two"), rows(one)
+    assert not list((folder / out).glob("sync_file_init*"))
+    found, expected = rows(folder / out), rows(one)
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.keys() == theirs.keys()
         for name, value in theirs.items():
             if name != "samples_per_second" and value:
                 assert float(ours[name]) == pytest.approx(float(value), rel=2e-3, abs=1e-5), name
-    ours, theirs = checkpoint(folder / "two")["model"], checkpoint(one)["model"]
+    ours, theirs = checkpoint(folder / out)["model"], checkpoint(one)["model"]
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=2e-3, atol=2e-4)
     from sgear.results import read_results
 
-    both = [read_results(run / "results") for run in (folder / "two", one)]
+    both = [read_results(run / "results") for run in (folder / out, one)]
     assert both[0].idx.tolist() == both[1].idx.tolist()
     assert both[0].stored.max() == 1 or len(both[0].idx) % 2
     assert abs(both[0].logits["action"] - both[1].logits["action"]).max() < 1e-2

@@ -130,14 +130,12 @@ def processes(folder: Path, device: str = "auto", backend: str = "nccl") -> Iter
         return
     backend = "gloo" if chosen.type != "cuda" else backend
     meeting = folder / (f"{SYNC_FILE}_{place.start}" if place.start else SYNC_FILE)
-    if "MASTER_ADDR" in os.environ and "MASTER_PORT" in os.environ:
-        method = "env://"
-    else:
+    where: dict[str, Any] = {}  # with an address torch finds the others by itself
+    if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
         folder.mkdir(parents=True, exist_ok=True)
-        method = meeting.resolve().as_uri()
-    dist.init_process_group(
-        backend, init_method=method, rank=place.rank, world_size=place.world_size
-    )
+        # Not as file://PATH: torch takes the %20 of a blank literally, and waits for ever.
+        where["store"] = dist.FileStore(str(meeting.resolve()), place.world_size)
+    dist.init_process_group(backend, rank=place.rank, world_size=place.world_size, **where)
     try:
         # Votes and sums are small and wanted on the CPU: they never wait for a GPU.
         messages = dist.new_group(backend="gloo") if backend == "nccl" else None
