@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from behaviorzoo.checkpoints import load_checkpoint
@@ -189,6 +190,36 @@ def test_resume_of_a_finished_run_keeps_its_settings(run, capsys):
 def test_a_second_run_into_the_same_folder_is_refused(run, data, capsys):
     words = [f"data.path={data}/recordings", f"out={run}", *TINY_NET]
     assert "--resume" in fails(capsys, "pretrain", *words)
+
+
+def test_clips_that_are_cut_already_are_not_cut_otherwise(run, data, capsys, tmp_path):
+    recordings, labels = f"data.path={data}/recordings", f"data.labels={data}/labels.csv"
+    out = tmp_path / "clips"
+    words = [recordings, labels, "data.clips.missing=fill", "--out", str(out)]
+    assert main(["prepare", "recordings", *words]) == 0
+    idle = [f"data.path={out}", "data.clips.centring=none"]
+    for words in (
+        ["pretrain", *idle, *TINY_NET, "--dry-run"],
+        ["embed", str(run), *idle, "--out", str(tmp_path / "e.nc")],
+        ["evaluate", str(run), *idle, "--folds", "3", f"out={tmp_path / 'eval'}"],
+    ):
+        assert f"data.clips.centring: {out} holds clips that are cut already" in fails(
+            capsys, *words
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips"]
+
+
+def test_rows_of_the_label_table_instead_of_the_windows_of_the_training(run, data, tmp_path):
+    rows = len(pd.read_csv(data / "labels.csv").drop_duplicates(["recording", "start", "stop"]))
+    words = [f"data.path={data}/recordings", f"data.labels={data}/labels.csv"]
+    words += ["data.clips.window=null", "data.clips.missing=fill", "data.clips.max_gap=null"]
+    assert main(["embed", str(run), *words, "--out", str(tmp_path / "e.nc"), "--no-progress"]) == 0
+    assert len(pd.read_csv(tmp_path / "e_sequences.csv")) == rows
+
+
+def test_info_of_a_checkpoint_takes_no_settings(run, capsys):
+    error = fails(capsys, "info", str(run), "optim.lr=3")
+    assert error == "error: optim.lr=3: a checkpoint has its settings; give it alone\n"
 
 
 def test_prepared_clips_of_real_people(real_data_dir, tmp_path, capsys):

@@ -350,6 +350,15 @@ def test_wrong_words(tmp_path, monkeypatch, capsys, words, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_where_the_folder_should_be(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    words = ["--raw", tmp_path, "--out", tmp_path / "file"]
+    for what in ("ntu", "bandai"):
+        write_raw(tmp_path, "S001C002P005R002A009")
+        assert run(what, *words) == 2
+        assert "file: this is a file, give the name of a folder" in capsys.readouterr().err
+
+
 def test_help(capsys):
     assert run("--help") == 0
     assert "hysp prepare ntu --raw" in capsys.readouterr().out

@@ -64,6 +64,12 @@ def _pretrain(words: list[str]) -> None:
         return
     settings = config.checked(config.configure(given.words, resume=given.resume))
 
+    about_clips = [word for word in given.words if word.startswith("data.clips.")]
+    if about_clips:
+        from hysp.data.opening import refuse_idle_words
+
+        refuse_idle_words(settings.data, about_clips)
+
     from behaviorzoo.launch import tell
 
     tell(config.overview(settings))

@@ -138,7 +138,7 @@ def data_settings(loaded: LoadedModel, words: Sequence[str]) -> DataConfig:
 def _embed(
     given: Namespace, loaded: LoadedModel, config: DataConfig, encoder: ClipEncoder
 ) -> Embedded:
-    from hysp.data.opening import open_data
+    from hysp.data.opening import is_recordings, open_data
     from hysp.embed import embed_clips, embed_recordings
     from hysp.embed_windows import WindowedRecordings
     from hysp.inputs import check_fit, data_state
@@ -161,19 +161,6 @@ def _embed(
     result = embed_clips(encoder, data, given.out, **options)
     _authors_tools(given, data, result)
     return result
-
-
-def is_recordings(config: DataConfig) -> bool:
-    """Whether the path is of recordings, not of prepared clips or the original's arrays."""
-    from hysp.data.prepared import is_prepared
-
-    paths = config.path if isinstance(config.path, list) else [config.path]
-    if len(paths) != 1:
-        return True
-    path = Path(paths[0]).expanduser()
-    if is_prepared(path) or path.suffix == ".npy":
-        return False
-    return not (path.is_dir() and any(path.rglob("*.npy")))
 
 
 def _authors_tools(given: Namespace, data: SkeletonData, result: Embedded) -> None:

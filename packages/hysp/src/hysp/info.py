@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from behaviorzoo.config import to_yaml
+from behaviorzoo.errors import UserError
 from hysp.checkpoints import load_checkpoint
 from hysp.config import PretrainConfig, configure, outline, sized
 from hysp.convert import settings_of
@@ -27,13 +28,15 @@ def information(words: Sequence[str]) -> str:
     """Text about a checkpoint, or about the network that settings would make.
 
     Args:
-        words: A checkpoint (run folder, checkpoint folder, authors' file) first, or only
+        words: A checkpoint (run folder, checkpoint folder, authors' file) alone, or only
             ``key=value`` words; with ``data.path=...`` the data are asked for their joints.
 
     Raises:
         UserError: Wrong checkpoint, settings or data.
     """
     if words and ("=" not in words[0] or Path(words[0]).expanduser().exists()):
+        if len(words) > 1:
+            raise UserError(f"{words[1]}: a checkpoint has its settings; give it alone")
         return _of_checkpoint(words[0])
     config = configure(words)
     known = _known_of_data(config)

@@ -73,8 +73,13 @@ def cut_alike(data: DataConfig, loaded: LoadedModel | None, words: Iterable[str]
         words: The user's words, for what was set to its default on purpose.
 
     Raises:
-        UserError: Words that change the joints, which are those of the training.
+        UserError: Words that change the joints, which are those of the training, or see
+            :func:`hysp.data.opening.refuse_idle_words`.
     """
+    from hysp.data.opening import refuse_idle_words  # needs pandas, which settings do not
+
+    words = list(words)
+    refuse_idle_words(data, words)
     trained = trained_clips(loaded)
     if trained is None:
         return data
@@ -92,6 +97,8 @@ def cut_alike(data: DataConfig, loaded: LoadedModel | None, words: Iterable[str]
         if field.name in (*said, *CHOICE)
         or getattr(data.clips, field.name) != getattr(plain, field.name)
     }
+    if "window" in own and own["window"] is None:
+        own.setdefault("stride", None)  # what is no window has no stride
     return replace(data, clips=replace(trained, **own))
 
 

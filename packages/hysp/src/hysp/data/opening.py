@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,34 @@ def open_data(
     if not len(data):
         raise UserError(f"{data.where}: no sample in the split {split!r}; check data.benchmark")
     return data
+
+
+def is_recordings(config: DataConfig) -> bool:
+    """Whether the path is of recordings, to be cut, and not of clips that are cut already."""
+    path = _single(config)
+    if path is None:
+        return True
+    if is_prepared(path) or path.suffix == ".npy":
+        return False
+    return not (path.is_dir() and any(path.rglob("*.npy")))
+
+
+def refuse_idle_words(data: DataConfig, words: Iterable[str]) -> None:
+    """Refuse words about the cutting of clips that are cut already: they would do nothing.
+
+    Args:
+        data: Settings.
+        words: The user's words; what a recipe says of clips is for recordings, and passed over.
+
+    Raises:
+        UserError: Such a word, and the data are prepared clips or arrays.
+    """
+    idle = [word.partition("=")[0] for word in words if word.startswith("data.clips.")]
+    if idle and data.path and not is_recordings(data):
+        raise UserError(
+            f"{idle[0]}: {data.path} holds clips that are cut already; prepare them anew with this "
+            "word, or leave it out"
+        )
 
 
 def has_split(config: DataConfig, split: Split) -> bool:

@@ -148,11 +148,13 @@ def write_prepared(
 
 
 def refuse_existing(folder: Path) -> None:
-    """Refuse to write over prepared data.
+    """Refuse to write over prepared data, or into a file.
 
     Raises:
-        UserError: The folder has them.
+        UserError: The folder has them, or is none.
     """
+    if folder.is_file():
+        raise UserError(f"{folder}: this is a file, give the name of a folder")
     if is_prepared(folder):
         raise UserError(
             f"{folder}: holds prepared data already; choose another --out, or delete the folder"
