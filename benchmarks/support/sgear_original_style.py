@@ -43,10 +43,11 @@ class OriginalStyle(nn.Module):
         with torch.device("meta"):
             self.gpt = GPT2Model(config)
         del self.gpt.wte
-        # The same tensors, so that both fit into memory.
-        for name, parameter in model.future_predictor.gpt_model.named_parameters():
+        # The same tensors, so that both fit into memory; older transformers keep masks as buffers.
+        ours = model.future_predictor.gpt_model
+        for name, tensor in [*ours.named_parameters(), *ours.named_buffers()]:
             owner, _, last = name.rpartition(".")
-            setattr(self.gpt.get_submodule(owner), last, parameter)
+            setattr(self.gpt.get_submodule(owner), last, tensor)
 
     def forward(self, x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """(B, T, C, 1, 1, 1) to outputs and losses."""
