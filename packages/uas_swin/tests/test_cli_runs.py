@@ -21,69 +21,23 @@ from behaviorzoo.synthetic_video import write_clips
 from behaviorzoo.video import VideoReader
 from uas_swin.checkpoints import build_model, read_checkpoint
 from uas_swin.cli import main
-from uas_swin.config import config_path
 from uas_swin.feature_store import FeatureStore
 from uas_swin.runtime import load_from_local
 
 MOTIONS = ("circle", "left-right", "up-down")
-CONFIG = """
-_base_ = {base!r}
-
-model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4]),
-        window_size=(2, 2, 2),
-    ),
-)
-load_from = None
-classes = {classes!r}
-lists = dict(train={train!r}, val={val!r}, videos={videos!r})
-optim_wrapper = dict(accumulative_counts=2)
-param_scheduler = dict(epochs=2)
-train_cfg = dict(max_epochs=2, val_interval=1)
-randomness = dict(seed=3)
-
-
-def _steps(short, crop, **sampling):
-    return [
-        dict(type="UasOpenVideo"),
-        dict(type="UasSampleFrames", clip_len=4, **sampling),
-        dict(type="UasDecode"),
-        dict(type="UasResize", scale=(-1, short)),
-        *crop,
-        dict(type="UasFormatShape"),
-        dict(type="PackActionInputs"),
-    ]
-
-
-_random = [
-    dict(type="UasRandomResizedCrop"),
-    dict(type="UasResize", scale=(32, 32), keep_ratio=False),
-    dict(type="UasFlip"),
-]
-_centre = [dict(type="UasCenterCrop", crop_size=32)]
-_three = [dict(type="UasThreeCrop", crop_size=32)]
-train_dataloader = dict(num_workers=0, dataset=dict(pipeline=_steps(36, _random)))
-val_dataloader = dict(num_workers=0, dataset=dict(pipeline=_steps(36, _centre, test_mode=True)))
-test_dataloader = dict(
-    num_workers=0, dataset=dict(pipeline=_steps(32, _three, num_clips=2, test_mode=True))
-)
-"""
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory) -> Path:
+def workplace(tmp_path_factory, write_tiny_config) -> Path:
     """Clips, lists and a configuration; folder and files have blanks in their names."""
     folder = tmp_path_factory.mktemp("work place")
     write_clips(folder / "my clips", MOTIONS, 4, n_frames=10, size=40)
     videos = str(folder / "my clips")
     words = ["prepare", "folder", videos, "--out", str(folder / "lists"), "--name", "v"]
     assert main([*words, "--val-share", "0.25"]) == 0
-    lists = {split: str(folder / "lists" / f"v_{split}.txt") for split in ("train", "val")}
-    classes = str(folder / "lists" / "v_classes.txt")
-    base = str(config_path("own_videos_tiny"))
-    text = CONFIG.format(base=base, classes=classes, videos=videos, **lists)
-    (folder / "tiny.py").write_text(text)
+    lists = {split: folder / "lists" / f"v_{split}.txt" for split in ("train", "val")}
+    classes = folder / "lists" / "v_classes.txt"
+    write_tiny_config(folder, classes=classes, videos=folder / "my clips", **lists)
     return folder
 
 
@@ -213,6 +167,9 @@ def test_extraction_goes_on_and_refuses_others(workplace, run, features, capsys,
     words[2] = str(run / "epoch_1.pth")
     assert main([*words, str(out)]) == 2
     assert "another extraction (weights differ)" in capsys.readouterr().err
+    words[2], words[5] = str(run / "epoch_2.pth"), "1"
+    assert main([*words, str(out)]) == 2
+    assert "another extraction (views, lists or number of views differ)" in capsys.readouterr().err
 
 
 def test_broken_videos_are_named_or_skipped(workplace, run, capsys):
@@ -254,8 +211,32 @@ def test_probe_and_its_head(workplace, features, capsys):
     assert main([*words, "--work-dir", str(out / "test"), "--eval", "top_k_accuracy"]) == 0
     tested = np.array(json.loads((out / "s.json").read_text()))
     np.testing.assert_allclose(tested.max(axis=1), predictions["probability"], atol=2e-5)
-    assert main(["probe", str(features), "--out", str(out)]) == 2
+    # Nothing is computed first: not even the features are looked for.
+    assert main(["probe", "gone", "--out", str(out)]) == 2
     assert "has a probe already" in capsys.readouterr().err
+    assert main(["probe", str(features), "--out", str(workplace / "tiny.py")]) == 2
+    assert "tiny.py: is a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--lr", "nan"], "learning rate, all above 0"),
+        (["--lr", "0.1", "0"], "learning rate, all above 0"),
+        (["--seeds", "0", "-1"], "seed, all from 0"),
+        (["--weight-decay", "-1"], "weight decay"),
+        (["--warmup-epochs", "nan"], "warm-up"),
+        (["--epochs", "0"], "at least 1"),
+        (["--dropout", "1"], "dropout 1.0"),
+        (["--accumulate", "40"], "9 samples in 2 epochs make no step of 40 x 1 samples"),
+    ],
+)
+def test_settings_of_probes_that_cannot_be(workplace, features, capsys, words, message):
+    assert main(["probe", str(features), "--out", str(workplace / "none"), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (workplace / "none").exists()
 
 
 def test_folds(workplace, features, capsys):
@@ -297,6 +278,9 @@ def test_embedding_of_frames(workplace, run):
     words += ["--window", "4", "--stride", "3", "--size", "32", "--out", str(out)]
     assert main(words) == 0
     model = build_model(run / "epoch_2.pth")
+    for size in ("0", "-1"):
+        assert main([*words[:-1], str(workplace / "no.nc"), "--batch-size", size]) == 2
+        assert not (workplace / "no.nc").exists()
     from uas_swin.embed import WindowSettings, windows
 
     with open_embeddings(out) as found:

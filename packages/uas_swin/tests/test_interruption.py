@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 from collections import OrderedDict
 from pathlib import Path
@@ -15,55 +16,26 @@ from mmengine.registry import DefaultScope
 from behaviorzoo.synthetic_video import write_clips
 from uas_swin.checkpoints import read_checkpoint
 from uas_swin.cli import main
-from uas_swin.config import config_path
+from uas_swin.runtime import load_from_local
 
-CONFIG = """
-_base_ = {base!r}
-
-model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 2, 4]),
-        window_size=(2, 2, 2),
-        drop_path_rate=0.3,
-    ),
-)
-load_from = None
-classes = {classes!r}
-lists = dict(train={train!r}, val={train!r}, videos={videos!r})
-optim_wrapper = dict(accumulative_counts=2)
-param_scheduler = dict(epochs=2)
-train_cfg = dict(max_epochs=2, val_interval=1)
-randomness = dict(seed=3)
-pipeline = [
-    dict(type="UasOpenVideo"),
-    dict(type="UasSampleFrames", clip_len=4),
-    dict(type="UasDecode"),
-    dict(type="UasRandomResizedCrop"),
-    dict(type="UasResize", scale=(32, 32), keep_ratio=False),
-    dict(type="UasFormatShape"),
-    dict(type="PackActionInputs"),
-]
-train_dataloader = dict(num_workers=0, dataset=dict(pipeline=pipeline))
-val_dataloader = dict(num_workers=0, dataset=dict(pipeline=pipeline))
-"""
 STEPS = 9
 """Clips, and iterations of an epoch."""
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory) -> Path:
+def config(tmp_path_factory, write_tiny_config) -> Path:
     folder = tmp_path_factory.mktemp("interrupted")
     write_clips(folder / "clips", ("circle", "left-right", "up-down"), 4, n_frames=6, size=36)
     words = ["prepare", "folder", str(folder / "clips"), "--out", str(folder), "--name", "v"]
     assert main([*words, "--val-share", "0.25"]) == 0
-    text = CONFIG.format(
-        base=str(config_path("own_videos_tiny")),
-        classes=str(folder / "v_classes.txt"),
-        train=str(folder / "v_train.txt"),
-        videos=str(folder / "clips"),
+    return write_tiny_config(
+        folder,
+        drop_path_rate=0.3,
+        train=folder / "v_train.txt",
+        val=folder / "v_train.txt",
+        classes=folder / "v_classes.txt",
+        videos=folder / "clips",
     )
-    (folder / "tiny.py").write_text(text)
-    return folder / "tiny.py"
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +177,58 @@ def test_a_validation_that_was_stopped_is_done_again(config, whole, monkeypatch,
     assert "Epoch(val) [1][9/9]" in log
     assert "Epoch(val) [2][9/9]" in log
     assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
+def test_epochs_of_another_length_are_refused(config, whole, signalled, capsys):
+    """Also where the place in the epoch would fit: its samples would be others."""
+    folder = config.parent / "changed"
+    words = ["train", str(config), "--work-dir", str(folder)]
+    signalled({STEPS + 4: signal.SIGINT})
+    assert main(words) == 130
+    capsys.readouterr()
+    changes = ["--cfg-options", "train_dataloader.batch_size=2"]
+    for source in ((), (str(folder / "epoch_1.pth"),)):
+        assert main([*words, "--resume", *source, *changes]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert "its epochs have 9 iterations, those of this configuration 5" in error
+    assert main([*words, "--resume"]) == 0
+    assert_equal(read_checkpoint(folder / "epoch_2.pth").state, whole)
+
+
+def test_a_checkpoint_that_does_not_tell_the_length_must_fit(config, whole, tmp_path, capsys):
+    content = load_from_local(config.parent / "whole" / "epoch_1.pth")
+    assert content["meta"].pop("epoch_length") == STEPS
+    torch.save(content, tmp_path / "old.pth")
+    words = ["train", str(config), "--work-dir", str(tmp_path), "--resume"]
+    words += [str(tmp_path / "old.pth")]
+    assert main([*words, "--cfg-options", "train_dataloader.batch_size=4"]) == 2
+    assert "another number of iterations" in capsys.readouterr().err
+    assert main(words) == 0
+    assert_equal(read_checkpoint(tmp_path / "epoch_2.pth").state, whole)
+
+
+def test_a_copied_run_goes_on_from_its_own_checkpoints(config, whole, tmp_path):
+    from uas_swin.runner import newest_checkpoint
+
+    copy = tmp_path / "copy"
+    shutil.copytree(config.parent / "whole", copy)
+    assert newest_checkpoint(copy) == copy / "epoch_2.pth"
+    (copy / "epoch_2.pth").unlink()
+    assert newest_checkpoint(copy) == config.parent / "whole" / "epoch_2.pth"
+
+
+def test_what_a_resumed_run_does_not_take_over_is_told(config, whole, tmp_path, capsys):
+    source = str(config.parent / "whole" / "epoch_1.pth")
+    words = ["train", str(config), "--work-dir", str(tmp_path), "--resume", source]
+    capsys.readouterr()
+    assert main([*words, "--cfg-options", "optim_wrapper.optimizer.lr=0.5"]) == 0
+    told = capsys.readouterr().out
+    assert "epoch_1.pth goes on with the learning rate that it began with, 0.0003; 0.5 " in told
+    assert_equal(read_checkpoint(tmp_path / "epoch_2.pth").state, whole)
+    assert main([*words[:4], "--resume"]) == 0
+    told = capsys.readouterr().out
+    assert "nothing is left to train: 2 of 2 epochs are done" in told
+    assert "goes on with the learning rate" not in told
 
 
 def test_nothing_saved_yet_is_a_fresh_start(config, whole, capsys):

@@ -238,7 +238,9 @@ def _is_finished(out: Path, about: dict[str, Any]) -> bool:
     before = json.loads(file.read_text(encoding="utf-8"))
     if before.get("fingerprint") != about["fingerprint"]:
         differs = [
-            name for name in _FINGERPRINTED if before.get(name) != json.loads(as_json(about[name]))
+            told
+            for name, told in _FINGERPRINTED.items()
+            if before.get(name) != json.loads(as_json(about[name]))
         ]
         raise UserError(
             f"{out}: has features of another extraction ({', '.join(differs)} differ); give "
@@ -308,5 +310,14 @@ def _size(path: str) -> int:
 
 
 _SKIPPED = ["split", "video", "kind", "reason"]
-_FINGERPRINTED = ("weights", "pipelines", "normalisation", "lists", "seed", "precision",
-                  "bad_videos", "part")  # fmt: skip
+_FINGERPRINTED = {
+    "weights": "weights",
+    "pipelines": "views",
+    "normalisation": "normalisation",
+    "lists": "lists or number of views",
+    "seed": "seed",
+    "precision": "precision",
+    "bad_videos": "bad_videos",
+    "part": "part",
+}
+"""What makes features others -> what a user calls it."""

@@ -56,10 +56,26 @@ class ProbeSettings:
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch_size, self.accumulate) < 1:
             raise UserError("epochs, batch_size and accumulate are at least 1")
-        if not self.lrs or not self.seeds or min(self.lrs) <= 0:
-            raise UserError("at least one seed, and learning rates above 0")
+        if not self.lrs or not all(0 < lr < np.inf for lr in self.lrs):
+            raise UserError("at least one learning rate, all above 0")
+        if not self.seeds or min(self.seeds) < 0:
+            raise UserError("at least one seed, all from 0")
+        if not (0 <= self.weight_decay < np.inf and 0 <= self.warmup_epochs < np.inf):
+            raise UserError("weight decay and epochs of the warm-up are from 0")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout {self.dropout}: a share from 0 to below 1")
+
+    def check_steps(self, n_samples: int) -> None:
+        """Refuse to train on so few samples that the optimiser takes no step.
+
+        Raises:
+            UserError: With what to change.
+        """
+        if -(-n_samples // self.batch_size) * self.epochs < self.accumulate:
+            raise UserError(
+                f"{n_samples} samples in {self.epochs} epochs make no step of {self.accumulate} x "
+                f"{self.batch_size} samples; give more --epochs, or --accumulate 1"
+            )
 
 
 @dataclass(frozen=True)

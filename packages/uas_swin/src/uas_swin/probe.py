@@ -142,6 +142,7 @@ def probe(
     if twice:
         del tests["val"]
     features = _in_memory(store.features)
+    settings.check_steps(len(train))
     problems = [Problem(train.rows, train.labels, seed) for seed in settings.seeds]
     heads = fit_heads(features, problems, len(store.classes), settings)
     readouts: list[Readout] = []
@@ -190,6 +191,7 @@ def cross_validate(
     fixed = [kind for kind in kinds if not kind.startswith(RANDOM)] or kinds
     train, test = store.views(split), store.views(split, fixed)
     parts = folds_of(train, folds, group, settings.seeds[0])
+    settings.check_steps(len(train) - max(map(len, parts)))
     features, k = _in_memory(store.features), len(store.classes)
     shape = (len(settings.seeds), len(settings.lrs), len(train), k)
     shares = np.zeros(shape, dtype=np.float32)
@@ -230,6 +232,20 @@ def cross_validate(
     return result
 
 
+def refuse_used(out: str | Path) -> Path:
+    """The folder of a new probe.
+
+    Raises:
+        UserError: It has a probe already, or is no folder.
+    """
+    out = Path(out)
+    if (out / "probe.json").exists() or (out / "head").exists():
+        raise UserError(f"{out}: has a probe already; give another --out")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; give a folder as --out")
+    return out
+
+
 def write_result(
     result: ProbeResult, store: FeatureStore, settings: ProbeSettings, out: str | Path
 ) -> Path:
@@ -242,9 +258,7 @@ def write_result(
 
     from uas_swin.heads import save_head
 
-    out = Path(out)
-    if (out / "probe.json").exists() or (out / "head").exists():
-        raise UserError(f"{out}: has a probe already; give another --out")
+    out = refuse_used(out)
     details = {
         "features": str(store.folder.resolve()),
         "fingerprint": store.about["fingerprint"],

@@ -54,10 +54,11 @@ def run(words: list[str]) -> None:
 
     from uas_swin.feature_store import FeatureStore
     from uas_swin.metrics import DEFAULT_METRICS, check_metrics
-    from uas_swin.probe import cross_validate, probe, settings_of, write_result
+    from uas_swin.probe import cross_validate, probe, refuse_used, settings_of, write_result
 
     metrics = tuple(given.eval or DEFAULT_METRICS)
     check_metrics(metrics)
+    refuse_used(given.out)
     store = FeatureStore(given.features)
     settings = settings_of(
         store.about,

@@ -108,7 +108,7 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
     note = work_dir / LAST
     if note.is_file():
         path = Path(note.read_text(encoding="utf-8").strip())
-        for candidate in (path, work_dir / path.name):  # a folder may have been moved
+        for candidate in (work_dir / path.name, path):  # a folder may have been moved, or copied
             if candidate.is_file():
                 return candidate
     return None

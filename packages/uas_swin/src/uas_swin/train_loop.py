@@ -22,6 +22,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from behaviorzoo.errors import UserError
 from behaviorzoo.files import atomic_path
+from behaviorzoo.launch import tell
 from behaviorzoo.training.signals import StopRequest, StopTraining
 from uas_swin.runner import LAST, newest_checkpoint
 
@@ -68,6 +69,55 @@ class EndValidation(Hook):
             loop.end_if_asked()
 
 
+@HOOKS.register_module()
+class ResumeChecks(Hook):
+    """Lets a run go on only where its epochs have the iterations that they had.
+
+    Otherwise the place in the epoch, the order of the samples and the learning rate would be those
+    of another run: an epoch could pass without a step.
+    """
+
+    _KEY = "epoch_length"
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Note the length of an epoch."""
+        checkpoint["meta"][self._KEY] = len(runner.train_dataloader)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Compare what the checkpoint and the configuration say.
+
+        Raises:
+            UserError: The epochs have other lengths.
+        """
+        meta, now = checkpoint.get("meta", {}), len(runner.train_dataloader)
+        if {"epoch", "iter"} <= set(meta):
+            self._check_length(meta, now, runner._load_from)
+        if "optimizer" in checkpoint:
+            self._tell_of_rates(runner, checkpoint["optimizer"].get("param_groups", []))
+
+    def _check_length(self, meta: dict[str, Any], now: int, where: str) -> None:
+        done = meta["iter"] - meta["epoch"] * now  # in its epoch; old files do not tell its length
+        before = meta.get(self._KEY, now if 0 <= done < now else None)
+        if before != now:
+            told = "another number of" if before is None else before
+            raise UserError(
+                f"{where}: its epochs have {told} iterations, those of this configuration {now}; "
+                "resume with the list, batch size and number of processes of the run, or start a "
+                "new one from its weights with --cfg-options load_from=FILE"
+            )
+
+    def _tell_of_rates(self, runner: Any, groups: list[dict[str, Any]]) -> None:
+        before, now = (
+            max((group.get("initial_lr", group["lr"]) for group in some), default=None)
+            for some in (groups, runner.optim_wrapper.param_groups)
+        )
+        if before is not None and before != now:
+            tell(
+                f"note: {runner._load_from} goes on with the learning rate that it began with, "
+                f"{before:g}; {now:g} would need a new run (load_from)"
+            )
+
+
 @LOOPS.register_module()
 class InterruptibleEpochs(EpochBasedTrainLoop):
     """mmengine's loop over epochs; Ctrl-C, SIGTERM and a scheduler's warning end it, saved.
@@ -96,6 +146,8 @@ class InterruptibleEpochs(EpochBasedTrainLoop):
         Raises:
             StopTraining: The run was asked to end, and has saved.
         """
+        if self._epoch >= self._max_epochs:
+            tell(f"nothing is left to train: {self._epoch} of {self._max_epochs} epochs are done")
         with self._stop:
             if self._epoch and self._iter == self._epoch * len(self.dataloader):
                 self._decide_current_val_interval()

@@ -83,7 +83,7 @@ def train(config: str | Path, options: RunOptions | None = None) -> Path:
         settings[key] = None
     if options.amp:
         settings.optim_wrapper.type = "CarriedAmpOptimWrapper"
-    hooks = [{"type": name} for name in ("SeedIterations", "EndValidation")]
+    hooks = [{"type": name} for name in ("SeedIterations", "EndValidation", "ResumeChecks")]
     settings.custom_hooks = [*settings.get("custom_hooks", []), *hooks]
     interruptible(settings)
     folder = Path(settings.work_dir)

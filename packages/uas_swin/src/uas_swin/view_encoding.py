@@ -34,7 +34,7 @@ class Encoder:
         precision: ``32``; ``16`` or ``bf16`` on GPUs.
 
     Raises:
-        UserError: A precision that does not do.
+        UserError: A precision or a number of views that does not do.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class Encoder:
             raise UserError(f"precision: unknown {precision!r}; {suggest(precision, PRECISIONS)}")
         if precision != "32" and device.type == "cpu":
             raise UserError(f"precision {precision} is for GPUs; on a CPU it is slower")
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"--batch-size {batch_size} must be at least 1")
         self.backbone, self.preprocess, self.device = backbone.eval(), preprocess, device
         self.batch_size = batch_size or (16 if device.type == "cuda" else 1)
         self.dtype = PRECISIONS[precision]
