@@ -188,4 +188,10 @@ def test_info_lists_and_dumps(tmp_path, capsys):
     assert main(["info", str(tiny), "--dump", str(path)]) == 0
     assert "Video Swin, tiny" in capsys.readouterr().out
     assert load_config(path).model == load_config(tiny).model
+    path.write_text("changed by its owner")
+    assert main(["info", str(tiny), "--dump", str(path)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert path.read_text() == "changed by its owner"
+    assert main(["info", str(tiny), "--dump", str(tmp_path / "flat.pth")]) == 2
+    assert capsys.readouterr().out == "", "told before the network is built"
     assert main(["info", "nothing"]) == 2

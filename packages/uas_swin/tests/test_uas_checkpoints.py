@@ -256,6 +256,13 @@ def test_merged_network_computes_the_same(tmp_path, layers, to):
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
+def test_branches_are_not_merged_onto_themselves(tmp_path):
+    (tmp_path / "a.pth").write_bytes(b"whatever it holds")
+    with pytest.raises(UserError, match="is the checkpoint to read"):
+        merge_file(tmp_path / "a.pth", tmp_path / "a.pth")
+    assert (tmp_path / "a.pth").read_bytes() == b"whatever it holds"
+
+
 def test_nothing_to_merge(tmp_path):
     path = authors_file(tmp_path / "a.pth", recognizer())
     with pytest.raises(UserError, match="has no low-rank branches"):
@@ -274,6 +281,8 @@ def test_converting_there_and_back(tmp_path):
     assert checkpoint.lora_scaling == 4.0
     assert checkpoint.meta["CLASSES"] == ["a", "b", "c"]
     assert checkpoint.meta["converted_from"] == "a.pth"
+    with pytest.raises(UserError, match="is the checkpoint to read; give another file"):
+        convert(ours, ours.parent / "." / ours.name, to="authors")
     convert(ours, back, to="authors")
     first, last = (torch.load(p, weights_only=True)["state_dict"] for p in (source, back))
     assert set(first) == set(last)

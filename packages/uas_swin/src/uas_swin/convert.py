@@ -43,7 +43,7 @@ def convert(
     """
     from uas_swin.checkpoints import network_of, read_checkpoint
 
-    out = target_file(out)
+    out = target_file(out, source)
     checkpoint = read_checkpoint(source, lora_alpha)
     if checkpoint.layout == to:
         whose = {"ours": "mmaction2's", "authors": "the authors'"}[to]
@@ -81,13 +81,20 @@ def plain_meta(checkpoint: Checkpoint, keep_config: bool = True) -> dict[str, An
     return {**plain, "converted_from": checkpoint.path.name, "uas_swin_version": __version__}
 
 
-def target_file(out: str | Path) -> Path:
+def target_file(out: str | Path, source: str | Path) -> Path:
     """The file to write.
 
+    Args:
+        out: As it was given.
+        source: The checkpoint it is made of.
+
     Raises:
-        UserError: It is a folder.
+        UserError: It is a folder, or the checkpoint itself: what is not carried over, such as the
+            state of the optimiser or the branches, would be lost.
     """
     out = Path(out).expanduser()
     if out.is_dir():
         raise UserError(f"{out}: this is a folder, give the name of a file to write")
+    if out.resolve() == Path(source).expanduser().resolve():
+        raise UserError(f"{out}: is the checkpoint to read; give another file to write")
     return out

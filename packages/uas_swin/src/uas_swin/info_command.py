@@ -29,11 +29,13 @@ def show(what: str | None, dump: Path | None = None) -> None:
 
     path = Path(what).expanduser()
     is_config = not path.is_file() or path.suffix in SUFFIXES
+    if dump is not None and (not is_config or dump.suffix != ".py"):
+        raise UserError(f"--dump {dump}: writes a configuration as a file in Python (.py)")
+    if dump is not None and dump.exists():
+        raise UserError(f"--dump {dump}: is there already, maybe changed; give another name")
     print(information(config_path(what) if is_config else path))
     if dump is None:
         return
-    if not is_config or dump.suffix != ".py":
-        raise UserError(f"--dump {dump}: writes a configuration as a file in Python (.py)")
     with atomic_path(dump) as temporary:
         temporary.write_text(open_config(config_path(what)).pretty_text, encoding="utf-8")
     print(f"wrote {dump}")

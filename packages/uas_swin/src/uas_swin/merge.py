@@ -57,7 +57,7 @@ def merge_file(
     from uas_swin.checkpoints import read_checkpoint
     from uas_swin.convert import plain_meta, target_file
 
-    out = target_file(out)
+    out = target_file(out, source)
     checkpoint = read_checkpoint(source, lora_alpha)
     if not checkpoint.model["backbone"].get("use_lora"):
         raise UserError(f"{checkpoint.path}: has no low-rank branches, there is nothing to merge")
