@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import pickle
 
 import numpy as np
@@ -160,6 +161,14 @@ def test_streams_that_do_not_belong_together(change, message):
     second = stream(scores[1], labels, "second")
     with pytest.raises(UserError, match=message):
         ensemble([first, StreamScores(**{**vars(second), **change})], weights=[1, 1])
+
+
+@pytest.mark.parametrize("weights", [(1.0, math.nan), (math.inf, 1.0), (0.0, 0.0)])
+def test_weights_that_weigh_nothing(weights):
+    scores, labels = some_scores(0, streams=2)
+    streams = [stream(values, labels) for values in scores]
+    with pytest.raises(UserError, match="expected numbers, not all of them 0"):
+        ensemble(streams, weights=weights)
 
 
 def test_command_on_the_originals_files(tmp_path, capsys):

@@ -286,6 +286,10 @@ def test_mistakes_of_use(tmp_path, their_file, model):
         to_ours(ours, tmp_path / "again")
     with pytest.raises(UserError, match="this is a folder"):
         to_authors(ours, tmp_path)
+    (tmp_path / "mine.ckpt").write_text("mine")
+    with pytest.raises(UserError, match=r"mine\.ckpt: exists already"):
+        to_authors(ours, tmp_path / "mine.ckpt")
+    assert (tmp_path / "mine.ckpt").read_text() == "mine"
     empty = save_checkpoint(tmp_path / "empty", model.state_dict(), {"x": 1}, {})
     with pytest.raises(UserError, match="no section 'classifier' or 'model'"):
         load_checkpoint(empty)

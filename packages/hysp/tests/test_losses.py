@@ -82,6 +82,21 @@ def test_gram_identity_equals_all_pairs_to_1e_12(c, scale, temperature):
     torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize(("c", "scale"), [(2.5, 1.0), (0.4, 0.3), (0.4, 3.0), (0.4, 1.0)])
+def test_contrast_of_the_public_code_measures_as_in_the_unit_ball(c, scale):
+    """Points of a wider ball may lie outside of it: what its formula gives then is NaN."""
+    q, k = pair(scale=scale)
+    queue = scale * torch.randn(8, 40, dtype=torch.float64)
+    x, keys = exp_map(q, c), torch.cat([k[:, None], queue.T.expand(len(q), -1, -1)], dim=1)
+    y = exp_map(keys, c)
+    rims = (1 - x.square().sum(-1))[:, None] * (1 - y.square().sum(-1))
+    gaps = torch.acosh(1 + 2 * (x[:, None] - y).square().sum(-1) / rims + 1e-7)
+    expected = cross_entropy(-gaps / 0.07, torch.zeros(len(q), dtype=torch.long))
+    found = hyperbolic_nce(q, k, queue, 0.07, c, "upstream")
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    assert torch.isfinite(hyperbolic_nce(q, k, queue, 0.07, c))
+
+
 @pytest.mark.parametrize("apart", [0.0, 1e-12, 1e-6, 1e-3])
 def test_gram_identity_holds_for_saturated_points_that_nearly_coincide(apart):
     """Where the identity alone would lose all digits: keys of the queue beside the queries."""

@@ -5,13 +5,14 @@ Letters: N sequences, D features, K negatives.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from hysp.hyperbolic import distance_of_gap, exp_map, exp_map_fixed
+from hysp.hyperbolic import TINY, distance_of_gap, exp_map, exp_map_fixed
 from hysp.losses import LAMBDA_MARGIN
 
 NEAR = 1e-3
@@ -58,18 +59,19 @@ def hyperbolic_nce(
         queue: (D, K) negatives; they get no gradient.
         temperature: Divides the distances.
         c: The curvature is -c.
-        compat: ``upstream`` maps with c, but measures as in the unit ball.
+        compat: ``upstream`` maps with c, but measures as in the unit ball: NaN where c is below 1
+            and one of two points is outside of that.
 
     Returns:
         The mean cross-entropy, float64.
     """
     q, k, y = exp_map(q, c), exp_map(k, c), exp_map_fixed(queue.T, c)
-    c = 1.0 if compat == "upstream" else c
+    c, least = (1.0, -math.inf) if compat == "upstream" else (c, TINY)
     q_square, y_square = q.square().sum(-1, keepdim=True), y.square().sum(-1)
     mine = distance_of_gap(
-        (q - k).square().sum(-1, keepdim=True), q_square, k.square().sum(-1, keepdim=True), c
+        (q - k).square().sum(-1, keepdim=True), q_square, k.square().sum(-1, keepdim=True), c, least
     )
-    others = distance_of_gap(squared_gaps(q, y), q_square, y_square, c)
+    others = distance_of_gap(squared_gaps(q, y), q_square, y_square, c, least)
     return _cross_entropy_of_first(-torch.cat([mine, others], dim=1) / temperature)
 
 

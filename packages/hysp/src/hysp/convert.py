@@ -88,7 +88,7 @@ def to_authors(source: str | Path, out: str | Path) -> Path:
 
     Raises:
         UserError: A classifier (their evaluation starts from pre-training), a graph that their
-            code does not know, or ``out`` cannot be written.
+            code does not know, or ``out`` is there already or cannot be written.
     """
     import torch
 
@@ -97,6 +97,8 @@ def to_authors(source: str | Path, out: str | Path) -> Path:
     out = Path(out)
     if out.is_dir():
         raise UserError(f"{out}: this is a folder, give the name of a file to write")
+    if out.exists():
+        raise UserError(f"{out}: exists already; choose another name or move it away")
     loaded = load_checkpoint(source)
     if not isinstance(loaded.config, ModelConfig):
         raise UserError(f"{source}: an encoder with a head; the authors start from pre-training")

@@ -110,6 +110,8 @@ def ensemble(
     if weights is not None:
         if validation is not None:
             raise UserError("fixed weights need no validation scores; give one of them")
+        if not np.isfinite(weights).all() or not np.any(weights):
+            raise UserError(f"weights {list(weights)}: expected numbers, not all of them 0")
         return fused([float(weight) for weight in weights], "fixed")
     if compat == "upstream":
         candidates = original_candidates(seed, len(scores))

@@ -131,7 +131,9 @@ def distance(x: Tensor, y: Tensor, c: float = 1.0, compat: str = "paper") -> Ten
     return distance_of_gap(gap, x.square().sum(-1), y.square().sum(-1), c)
 
 
-def distance_of_gap(gap: Tensor, x_square: Tensor, y_square: Tensor, c: float = 1.0) -> Tensor:
+def distance_of_gap(
+    gap: Tensor, x_square: Tensor, y_square: Tensor, c: float = 1.0, least: float = TINY
+) -> Tensor:
     """The ``paper`` distance from squared lengths.
 
     Args:
@@ -139,11 +141,13 @@ def distance_of_gap(gap: Tensor, x_square: Tensor, y_square: Tensor, c: float = 
         x_square: ``|x|^2``.
         y_square: ``|y|^2``.
         c: The curvature is -c.
+        least: The denominator is kept at least so large; minus infinity leaves it alone, which
+            points outside the ball turn negative.
 
     Returns:
         Distances in the shape that the arguments broadcast to.
     """
-    rim = ((1 - c * x_square) * (1 - c * y_square)).clamp_min(TINY)
+    rim = ((1 - c * x_square) * (1 - c * y_square)).clamp_min(least)
     return torch.acosh(1 + 2 * c * gap / rim + ARCOSH_MARGIN) / math.sqrt(c)
 
 
