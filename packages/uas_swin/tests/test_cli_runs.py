@@ -360,6 +360,34 @@ def test_mistakes_in_workers_are_one_line(workplace, capsys):
     bad.unlink()
 
 
+def test_several_labels(workplace, capsys):
+    """Lines with several labels, as the README has it; what cannot be scored is told at once."""
+    lines = (workplace / "lists" / "v_train.txt").read_text().splitlines()
+    listing = workplace / "several.txt"
+    listing.write_text("".join(f"{line} 1\n" if line[-1] != "1" else f"{line}\n" for line in lines))
+    loaders = [f"{split}_dataloader.dataset.multi_class=True" for split in ("train", "val", "test")]
+    folder = workplace / "several"
+    words = [str(workplace / "tiny.py"), "--work-dir", str(folder), "--cfg-options", *loaders]
+    words += [f"lists.train={listing}", f"lists.val={listing}", "train_cfg.max_epochs=1"]
+    words += ["model.cls_head.multi_class=True", "model.cls_head.loss_cls.type=BCELossWithLogits"]
+    assert main(["train", *words, "--validate"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "top_k_accuracy: needs one class per sample" in error
+    assert not folder.exists()
+    metric = "val_evaluator.metric_list=mean_average_precision"
+    assert main(["train", *words, metric, "--validate"]) == 0
+    assert "mean_average_precision" in capsys.readouterr().out
+    words.insert(1, str(folder / "epoch_1.pth"))
+    assert main(["test", *words, "--eval", "mean_class_accuracy"]) == 2
+    assert not (folder / "evaluation.json").exists()
+    words += ["--eval", "mean_average_precision", "--average-clips", "score"]
+    assert main(["test", *words]) == 0
+    found = json.loads((folder / "evaluation.json").read_text())
+    assert found["class_counts"] == [3, 9, 3]
+    assert found["confusion"] is None
+    assert 0 <= found["scores"]["mean_average_precision"] <= 1
+
+
 def _process(rank: int, port: int, words: list[str], said: Path) -> None:
     """One of two processes, with the variables that torchrun sets."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",

@@ -76,7 +76,9 @@ def train(config: str | Path, options: RunOptions | None = None) -> Path:
 
     options = options or RunOptions()
     settings = _settings(config, options)
-    if not options.validate:
+    if options.validate:
+        _check_evaluator(settings.val_evaluator, settings.val_dataloader.dataset)
+    else:
         for key in ("val_dataloader", "val_cfg", "val_evaluator"):
             settings[key] = None
     for key in ("test_dataloader", "test_cfg", "test_evaluator"):
@@ -147,6 +149,7 @@ def score(
         if not mark:
             raise UserError(f"--eval-options {word}: write key=value, such as topk=1,3")
         evaluator[key] = parse_value(text)
+    _check_evaluator(evaluator, settings.test_dataloader.dataset)
     evaluator.setdefault("out_dir", str(settings.work_dir))
     if average_clips is not None:
         settings.model.cls_head.average_clips = average_clips
@@ -173,6 +176,24 @@ def _settings(config: str | Path, options: RunOptions) -> Config:
     name = f"{Path(str(settings.filename)).stem}_{Path(settings.work_dir).resolve().name}"
     settings.setdefault("experiment_name", name)
     return settings
+
+
+def _check_evaluator(evaluator: Any, dataset: Any) -> None:
+    """Refuse metrics that do not fit the labels before the videos have been scored for them.
+
+    Raises:
+        UserError: With those that do.
+    """
+    from uas_swin.metrics import DEFAULT_METRICS, check_metrics_fit
+
+    if isinstance(evaluator, dict) and evaluator.get("type") == "UasAccuracy":
+        metrics = evaluator.get("metric_list", DEFAULT_METRICS)
+        check_metrics_fit(
+            [metrics] if isinstance(metrics, str) else metrics,
+            bool(dataset.get("multi_class")),
+            evaluator.get("num_classes") or dataset.get("num_classes"),
+            evaluator.get("compat", "upstream"),
+        )
 
 
 def _resumes(settings: Config, checkpoint: str | None) -> bool:

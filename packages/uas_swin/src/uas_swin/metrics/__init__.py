@@ -14,7 +14,14 @@ from uas_swin.metrics.accuracy import (
     micro_top_k_accuracy,
     top_k_accuracy,
 )
-from uas_swin.metrics.evaluate import DEFAULT_METRICS, METRICS, Evaluation, check_metrics, evaluate
+from uas_swin.metrics.evaluate import (
+    DEFAULT_METRICS,
+    METRICS,
+    Evaluation,
+    check_metrics,
+    check_metrics_fit,
+    evaluate,
+)
 from uas_swin.metrics.precision import (
     PrecisionRecall,
     average_precisions,
@@ -31,6 +38,7 @@ __all__ = [
     "PrecisionRecall",
     "average_precisions",
     "check_metrics",
+    "check_metrics_fit",
     "confusion_matrix",
     "evaluate",
     "in_top_k",

@@ -126,15 +126,15 @@ def evaluate(
 
     Raises:
         UserError: An unknown metric, one that does not fit the labels or (``upstream``) that always
-            fails, no sample, or shapes that do not fit.
+            fails, no sample, scores that are NaN, or shapes that do not fit.
     """
     check_compat(compat)
     scores = np.asarray(scores)
     ids, truth = _both_forms(scores, labels)
     names = _names(class_names, scores.shape[1])
+    check_metrics_fit(metrics, ids is None, num_classes, compat)
     values: dict[str, float] = {}
     for metric in metrics:
-        _refuse(metric, ids is None, num_classes, compat)
         values |= _one(metric, scores, ids, truth, tuple(topk), compat)
     top = np.zeros(scores.shape, dtype=bool)
     top[np.arange(len(scores)), scores.argmax(axis=1)] = True
@@ -187,17 +187,34 @@ def check_metrics(metrics: Sequence[str]) -> None:
             raise UserError(f"no metric {metric!r}; {suggest(metric, METRICS)}")
 
 
-def _refuse(metric: str, multi_label: bool, num_classes: int | None, compat: str) -> None:
-    check_metrics([metric])
-    if metric in SINGLE_LABEL and multi_label:
-        raise UserError(f"{metric}: needs one class per sample; these labels have several")
-    if compat == "upstream" and metric == "macro_top_k_accuracy":
-        raise UserError(f"{metric} always fails in the original; use compat=corrected")
-    if compat == "upstream" and metric not in SINGLE_LABEL and num_classes is None:
-        raise UserError(
-            f"{metric}: the original needs num_classes of the data set; set it, or use "
-            "compat=corrected"
-        )
+def check_metrics_fit(
+    metrics: Sequence[str], multi_label: bool, num_classes: int | None, compat: str
+) -> None:
+    """Refuse metrics that cannot be computed, before any score is.
+
+    Args:
+        metrics: Some of :data:`METRICS`.
+        multi_label: Samples may have several classes.
+        num_classes: See :func:`evaluate`.
+        compat: See :func:`evaluate`.
+
+    Raises:
+        UserError: An unknown metric, or one that does not fit.
+    """
+    check_metrics(metrics)
+    for metric in metrics:
+        if metric in SINGLE_LABEL and multi_label:
+            others = ", ".join(name for name in METRICS if name not in SINGLE_LABEL)
+            raise UserError(
+                f"{metric}: needs one class per sample; these labels have several: take {others}"
+            )
+        if compat == "upstream" and metric == "macro_top_k_accuracy":
+            raise UserError(f"{metric} always fails in the original; use compat=corrected")
+        if compat == "upstream" and metric not in SINGLE_LABEL and num_classes is None:
+            raise UserError(
+                f"{metric}: the original needs num_classes of the data set; set it, or use "
+                "compat=corrected"
+            )
 
 
 def _both_forms(scores: NDArray, labels: Any) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_]]:
@@ -205,6 +222,11 @@ def _both_forms(scores: NDArray, labels: Any) -> tuple[NDArray[np.int64] | None,
     labels = np.asarray(labels)
     if scores.ndim != 2 or len(scores) == 0:
         raise UserError(f"scores of shape {scores.shape}: nothing to evaluate; check the list")
+    if n_undefined := int(np.isnan(scores).any(axis=1).sum()):
+        raise UserError(
+            f"the scores of {n_undefined} of {len(scores)} samples are not numbers (NaN): the "
+            "training has diverged, or the checkpoint is damaged"
+        )
     if len(labels) != len(scores) or labels.shape not in ((len(scores),), scores.shape):
         raise UserError(
             f"labels of shape {labels.shape} do not fit scores of {scores.shape}: one label, or "
