@@ -196,6 +196,11 @@ def test_verbs_on_runs(runs, tmp_path, capsys):
     one, two = str(runs / "1"), str(runs / "2")
     assert main(["fuse", f"{one}:2.5", f"{two}:0.5", "--out", str(tmp_path / "fused")]) == 0
     assert "fused" in capsys.readouterr().out
+    assert main(["fuse", one, two, "--out", str(tmp_path / "fused")]) == 0  # a fusion may
+    scores = (runs / "1" / "results" / "0.h5").read_bytes()
+    for words in (["fuse", one, two], ["test", two]):
+        assert "choose another folder" in fails(capsys, *words, "--out", one)
+    assert (runs / "1" / "results" / "0.h5").read_bytes() == scores
     assert main(["report", one, two, "--out", str(tmp_path / "report.html")]) == 0
     assert (tmp_path / "report.html").exists()
     assert main(["info", one]) == 0

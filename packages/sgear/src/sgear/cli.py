@@ -103,6 +103,8 @@ def _test(words: list[str]) -> None:
 
     checkpoint = given.checkpoint or given.run / CHECKPOINT
     folder = given.out or given.run
+    if folder.resolve() != given.run.resolve() and (folder / CHECKPOINT).exists():
+        raise UserError(f"--out {folder}: holds another run; choose another folder")
     place = settings.settings
     with processes(folder, place.device, place.dist_backend) as all_:
         evaluate_checkpoint(settings, folder, all_, checkpoint)

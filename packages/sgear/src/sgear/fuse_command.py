@@ -46,9 +46,17 @@ def command(words: list[str]) -> None:
     if given.validation and not given.search:
         raise UserError("--validation is for --search; add it, or leave --validation out")
 
-    from sgear.fused_run import FOLDS, fusion, fusion_text, write_fusion
+    from sgear.fused_run import (
+        FOLDS,
+        fusion,
+        fusion_text,
+        refuse_results_of_others,
+        write_fusion,
+    )
     from sgear.fusion_inputs import parse_source
 
+    if given.out is not None:
+        refuse_results_of_others(given.out)
     sources = [parse_source(word) for word in given.runs]
     if given.search and any(source.weight is not None for source in sources):
         raise UserError("--search finds the weights; leave them out behind the runs")

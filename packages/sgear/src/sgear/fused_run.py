@@ -111,12 +111,27 @@ def fusion(
     return Fusion(fused, evaluation, alone, given, how, found_folds, notes)
 
 
+def refuse_results_of_others(out: str | Path) -> None:
+    """Keep the scores of a run from being replaced by those of a fusion.
+
+    Args:
+        out: Folder that a fusion is to be written into.
+
+    Raises:
+        UserError: It holds results that no fusion wrote.
+    """
+    out = Path(out)
+    if (out / RESULTS).exists() and not (out / FUSION).exists():
+        raise UserError(f"--out {out}: holds the results of a run; choose another folder")
+
+
 def write_fusion(result: Fusion, out: str | Path) -> Path:
     """Write the fused scores as a run: ``results/0.h5`` with its items, and ``fusion.json``.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder holds results of a run, or cannot be written.
     """
+    refuse_results_of_others(out)
     out, fused = Path(out), result.fused
     assert fused.items is not None
     folder = out / RESULTS
