@@ -193,7 +193,7 @@ def test_an_evaluation_has_names_counts_and_a_confusion_matrix(tmp_path):
     content = json.loads(report.read_text())
     assert content["classes"] == ["sit", "stand up", "walk"]
     assert content["scores"]["top2"] == 1.0
-    rows = list(csv.reader(confusion.open()))
+    rows = list(csv.reader(confusion.read_text().splitlines()))
     assert rows[0] == ["true \\ predicted", "sit", "stand up", "walk", "samples"]
     assert rows[2] == ["stand up", "1", "0", "0", "1"]
 
