@@ -61,7 +61,9 @@ def tolerance_of(name: str, case: dict[str, Any], dtype: np.dtype) -> tuple[floa
     return chosen["rtol"], chosen["atol"], largest
 
 
-def check(name: str, found: Any, expected: np.ndarray, case: dict[str, Any]) -> None:
+def check(
+    name: str, found: Any, expected: np.ndarray, case: dict[str, Any], slack: float = 0.0
+) -> None:
     value = found.detach().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
     assert value.shape == expected.shape, name
     if expected.dtype.kind in "US":
@@ -71,7 +73,7 @@ def check(name: str, found: Any, expected: np.ndarray, case: dict[str, Any]) -> 
     if largest:
         finite = np.abs(expected[np.isfinite(expected)])
         atol, rtol = atol + rtol * finite.max(initial=0.0), 0.0
-    np.testing.assert_allclose(value, expected, rtol=rtol, atol=atol, err_msg=name)
+    np.testing.assert_allclose(value, expected, rtol=rtol, atol=atol + slack, err_msg=name)
 
 
 def files(folder: Path) -> tuple[dict[str, Any], Any, Any]:
@@ -225,7 +227,11 @@ def test_losses(folder):
         rows = [hyper_weight(e, initial, final, curriculum) for e in range(epochs)]
         found[f"lambda.{name}"] = rows
     for name in expected.files:
-        check(name, found[name], expected[name], case)
+        # 2 - 2 cos of nearly equal vectors is the last bits of numbers near 2: how the lowest one
+        # is rounded differs between versions of torch.
+        distances = ("euclidean.loss_per_sample", "metric.cosine_dist")
+        slack = 2.0**-22 if name in distances else 0.0
+        check(name, found[name], expected[name], case, slack)
 
 
 def grad_norms(model: torch.nn.Module) -> dict[str, torch.Tensor]:
