@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behaviorzoo.errors import UserError
+from sgear.model.sgear import resized
 from sgear.prototypes import language as language_module
 from sgear.prototypes.command import command
 from sgear.prototypes.files import (
@@ -27,7 +28,7 @@ from sgear.prototypes.files import (
 )
 from sgear.prototypes.language import cosine_similarities, language_prototypes, sentence_encoder
 from sgear.prototypes.prompts import read_prompts
-from sgear.prototypes.visual import CAPACITY, EmbeddingStore, resized, visual_prototypes
+from sgear.prototypes.visual import CAPACITY, EmbeddingStore, visual_prototypes
 
 
 def texts(path, dataset, **options):

@@ -134,7 +134,8 @@ def processes(folder: Path, device: str = "auto", backend: str = "nccl") -> Iter
     if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
         folder.mkdir(parents=True, exist_ok=True)
         # Not as file://PATH: torch takes the %20 of a blank literally, and waits for ever.
-        where["store"] = dist.FileStore(str(meeting.resolve()), place.world_size)
+        path, size = str(meeting.resolve()), place.world_size
+        where["store"] = dist.FileStore(path, size)  # pyright: ignore[reportPrivateImportUsage]
     dist.init_process_group(backend, rank=place.rank, world_size=place.world_size, **where)
     try:
         # Votes and sums are small and wanted on the CPU: they never wait for a GPU.

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from behaviorzoo.errors import UserError
+from sgear.model.sgear import resized
 from sgear.prototypes.files import ClassVectors
 
 CAPACITY = 20
@@ -133,14 +133,6 @@ def visual_prototypes(
         raise UserError(f"the vectors of class {_name(bad, names)} are not finite")
     origin = {"kind": "visual", "counts": counts.tolist(), **(about or {})}
     return VisualPrototypes(ClassVectors(np.array(ids), vectors, origin), counts, notes)
-
-
-def resized(vectors: Tensor, width: int) -> Tensor:
-    """Vectors (N, C) with ``width`` features: bilinear along them, corners not aligned."""
-    if vectors.shape[1] == width:
-        return vectors
-    image = vectors[None, None].float()  # (1, 1, N, C)
-    return interpolate(image, (len(vectors), width), mode="bilinear", align_corners=False)[0, 0]
 
 
 def _encodings(
