@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -102,6 +103,10 @@ def test_help_config_lists_keys_with_types(capsys):
         (["pretrain", "optim.epoch=3"], "unknown key; did you mean 'optim.epochs'?"),
         (["pretrain", "epochs"], "'epochs' is not of the form key=value"),
         (["pretrain"], "data.path is empty: give data.path="),
+        (
+            ["pretrain", "--resume", "out=runs/gone"],
+            "runs/gone: no run to resume there; check out=",
+        ),
         (["pretrain", "data.path=/no/where"], "/no/where"),
         (["pretrain", "experiment=ntu60_xview", "data.path=/no/where"], "/no/where"),
         (["pretrain", "experiment=simsiam", "data.path=x", "weights=/no/where"], "/no/where"),
@@ -192,21 +197,22 @@ def test_a_second_run_into_the_same_folder_is_refused(run, data, capsys):
     assert "--resume" in fails(capsys, "pretrain", *words)
 
 
-def test_clips_that_are_cut_already_are_not_cut_otherwise(run, data, capsys, tmp_path):
+def test_words_about_clips_that_are_cut_already_are_told_to_do_nothing(run, data, capsys, tmp_path):
     recordings, labels = f"data.path={data}/recordings", f"data.labels={data}/labels.csv"
     out = tmp_path / "clips"
     words = [recordings, labels, "data.clips.missing=fill", "--out", str(out)]
     assert main(["prepare", "recordings", *words]) == 0
-    idle = [f"data.path={out}", "data.clips.centring=none"]
-    for words in (
-        ["pretrain", *idle, *TINY_NET, "--dry-run"],
-        ["embed", str(run), *idle, "--out", str(tmp_path / "e.nc")],
-        ["evaluate", str(run), *idle, "--folds", "3", f"out={tmp_path / 'eval'}"],
-    ):
-        assert f"data.clips.centring: {out} holds clips that are cut already" in fails(
-            capsys, *words
-        )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips"]
+    told = f"note: data.clips.centring: without effect, {out} holds clips that are cut already"
+    for data_word, word in itertools.product([recordings, f"data.path={out}"], ["centring", ""]):
+        clips = [data_word, *([f"data.clips.{word}=none"] if word else [])]
+        assert main(["pretrain", *clips, *TINY_NET, "--dry-run"]) == 0
+        assert (told in capsys.readouterr().out) == (data_word != recordings and bool(word))
+    clips = [f"data.path={out}", "data.clips.centring=none", "--no-progress"]
+    assert main(["embed", str(run), *clips, "--out", str(tmp_path / "e.nc")]) == 0
+    assert told in capsys.readouterr().out
+    evaluation = ["protocol=knn", "baselines=[]", "--folds", "3", f"out={tmp_path / 'eval'}"]
+    assert main(["evaluate", str(run), *clips, *evaluation]) == 0
+    assert told in capsys.readouterr().out
 
 
 def test_rows_of_the_label_table_instead_of_the_windows_of_the_training(run, data, tmp_path):

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from behaviorzoo import commands
+from behaviorzoo.errors import UserError
 from behaviorzoo.launch.words import trainer_words
 from hysp import __version__
 
@@ -62,17 +63,21 @@ def _pretrain(words: list[str]) -> None:
     if given.help_config:
         print(config.help_text())
         return
-    settings = config.checked(config.configure(given.words, resume=given.resume))
+    settings = config.configure(given.words, resume=given.resume)
+    if given.resume and not settings.data.path:
+        raise UserError(f"{settings.out}: no run to resume there; check out=")
+    config.checked(settings)
 
     about_clips = [word for word in given.words if word.startswith("data.clips.")]
-    if about_clips:
-        from hysp.data.opening import refuse_idle_words
-
-        refuse_idle_words(settings.data, about_clips)
 
     from behaviorzoo.launch import tell
 
     tell(config.overview(settings))
+    if about_clips:
+        from hysp.data.opening import idle_words
+
+        for note in idle_words(settings.data, about_clips):
+            tell(f"note: {note}")
     if given.dry_run:
         return
 

@@ -80,6 +80,7 @@ def run(words: list[str]) -> None:
 
     from behaviorzoo.devices import resolve_device
     from hysp.checkpoints import load_checkpoint
+    from hysp.data.opening import idle_words
     from hysp.encoding import ClipEncoder
 
     if given.batch_size < 1:
@@ -99,7 +100,7 @@ def run(words: list[str]) -> None:
         precision=given.precision,
     )
     result = _embed(given, loaded, config, encoder)
-    for note in result.notes:
+    for note in [*idle_words(config, given.words), *result.notes]:
         print(f"note: {note}")
     print(f"embeddings: {result.path}")
     if given.report is not None:

@@ -73,13 +73,8 @@ def cut_alike(data: DataConfig, loaded: LoadedModel | None, words: Iterable[str]
         words: The user's words, for what was set to its default on purpose.
 
     Raises:
-        UserError: Words that change the joints, which are those of the training, or see
-            :func:`hysp.data.opening.refuse_idle_words`.
+        UserError: Words that change the joints, which are those of the training.
     """
-    from hysp.data.opening import refuse_idle_words  # needs pandas, which settings do not
-
-    words = list(words)
-    refuse_idle_words(data, words)
     trained = trained_clips(loaded)
     if trained is None:
         return data

@@ -100,7 +100,7 @@ def build_optimizer(
 
     Args:
         name: One of :data:`OPTIMIZERS`.
-        parameters: ParamsT, or groups of them.
+        parameters: Parameters, or groups of them.
         lr: Learning rate.
         weight_decay: On every parameter, norms and biases too.
         nesterov: Nesterov momentum, SGD only.

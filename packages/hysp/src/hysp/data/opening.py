@@ -56,22 +56,17 @@ def is_recordings(config: DataConfig) -> bool:
     return not (path.is_dir() and any(path.rglob("*.npy")))
 
 
-def refuse_idle_words(data: DataConfig, words: Iterable[str]) -> None:
-    """Refuse words about the cutting of clips that are cut already: they would do nothing.
+def idle_words(config: DataConfig, words: Iterable[str]) -> list[str]:
+    """What to tell of words about the cutting of clips that are cut already: they do nothing.
 
     Args:
-        data: Settings.
+        config: Where the data are.
         words: The user's words; what a recipe says of clips is for recordings, and passed over.
-
-    Raises:
-        UserError: Such a word, and the data are prepared clips or arrays.
     """
     idle = [word.partition("=")[0] for word in words if word.startswith("data.clips.")]
-    if idle and data.path and not is_recordings(data):
-        raise UserError(
-            f"{idle[0]}: {data.path} holds clips that are cut already; prepare them anew with this "
-            "word, or leave it out"
-        )
+    if not idle or not config.path or is_recordings(config):
+        return []
+    return [f"{', '.join(idle)}: without effect, {config.path} holds clips that are cut already"]
 
 
 def has_split(config: DataConfig, split: Split) -> bool:

@@ -55,12 +55,15 @@ def command(words: list[str]) -> None:
 
     from behaviorzoo.probes.scores import summary
     from hysp.checkpoints import load_checkpoint
+    from hysp.data.opening import idle_words
     from hysp.evaluate.run import evaluate
     from hysp.inputs import cut_alike
 
     if config.checkpoint:
         config.data = cut_alike(config.data, load_checkpoint(config.checkpoint), given.words)
 
+    for note in idle_words(config.data, given.words):
+        print(f"note: {note}")
     result = evaluate(config, progress=not given.no_progress)
     for name, notes in result.details["notes"].items():
         for note in notes:
