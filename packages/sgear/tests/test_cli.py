@@ -139,6 +139,8 @@ def test_a_run_goes_on_without_its_words(small, data, tmp_path, capsys):
     words = small.words(data, "train.num_epochs=2")
     assert main(["train", "--out", str(out), *words]) == 0
     assert "--resume" in fails(capsys, "train", "--out", str(out), *words)
+    assert main(["train", "--out", str(out), *words, "test_only=true"]) == 0
+    assert "weights: " in capsys.readouterr().out
     assert main(["train", "--resume", "--out", str(out)]) == 0
     assert "all 2 epochs are done" in capsys.readouterr().out
     assert "train.num_epochs 2 -> 3. Set them back" in fails(

@@ -91,7 +91,8 @@ def settings_for(
         _, tree = configure([word for word in words if word.startswith("hydra.run.dir=")], place)
         folder = Path(tree.hydra.hydra.run.dir)
         if (folder / SETTINGS / "overrides.yaml").exists():
-            config, tree = read_settings(folder, words)
+            # An evaluation may have been the last to leave its settings here (launch -t).
+            config, tree = read_settings(folder, ["test_only=false", *words])
             return config, tree, folder
         if not words:
             raise UserError(
