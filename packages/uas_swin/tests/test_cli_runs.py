@@ -24,6 +24,7 @@ from uas_swin.cli import main
 from uas_swin.feature_store import FeatureStore
 from uas_swin.runtime import load_from_local
 
+LORA = ("--cfg-options", "model.backbone.use_lora=True", "model.backbone.lora_rank=2")
 MOTIONS = ("circle", "left-right", "up-down")
 
 
@@ -358,6 +359,27 @@ def test_mistakes_in_workers_are_one_line(workplace, capsys):
     assert error.startswith("error: ")
     assert "broken.txt, line 1: " in error
     bad.unlink()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "{config}", "--seed", "-3"], "--seed -3 must be from 0"),
+        (["train", "{config}", "--work-dir", "{config}"], "tiny.py: is a file; give a folder"),
+        (["test", "{config}", "{c}", "--eval-options", "tpok=1"], "did you mean 'topk'"),
+        (["test", "{config}", "{c}", "--eval-options", "topk=0"], "topk=0: numbers of classes"),
+        (["extract", "{config}", "{c}", "--out", "x", "--seed", "-1"], "--seed -1 must be"),
+        (["test", "{config}", "{c}", "--cfg-options", "classes=a,b,c,d"], "head is left out"),
+        (["test", "{config}", "{c}", *LORA], "scores would be those of random weights"),
+    ],
+)
+def test_mistakes_in_numbers_and_places(workplace, run, capsys, words, message):
+    places = {"config": workplace / "tiny.py", "c": run / "epoch_2.pth"}
+    evaluation = ["--eval", "top_k_accuracy"] if words[0] == "test" else []
+    assert main([word.format(**places) for word in words] + evaluation) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
 
 
 def test_several_labels(workplace, capsys):

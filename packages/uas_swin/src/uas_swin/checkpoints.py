@@ -145,19 +145,22 @@ def build_recognizer(config: Mapping[str, Any]) -> nn.Module:
         return UASRecognizer3D(**arguments)
 
 
-def load_weights(model: nn.Module, source: Checkpoint | str | Path) -> list[str]:
+def load_weights(
+    model: nn.Module, source: Checkpoint | str | Path, whole: bool = False
+) -> list[str]:
     """Put the weights of a checkpoint into a recognizer that may have another head or branches.
 
     Args:
         model: A recognizer of ours.
         source: A checkpoint, or its file.
+        whole: Every weight must come from the file, as where nothing is trained any more.
 
     Returns:
         Lines that tell what was not taken from the file.
 
     Raises:
         UserError: As :func:`read_checkpoint`, or weights of the backbone that do not fit; all
-            of them are named.
+            of them are named. With ``whole`` also a head or branches that are not in the file.
     """
     checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
     own = model.state_dict()
@@ -175,6 +178,11 @@ def load_weights(model: nn.Module, source: Checkpoint | str | Path) -> list[str]
         )
     if any(is_head(n) for n in absent):
         notes.append(f"{checkpoint.path}: has no head, the new one keeps its start")
+    if whole and notes:
+        raise UserError(
+            f"{notes[0]}: scores would be those of random weights; take the configuration, with "
+            "the classes, that the checkpoint was trained with"
+        )
     if any(is_branch(n) and n not in own for n in given):
         raise UserError(
             f"{checkpoint.path}: has low-rank branches and the network has not (all of) them; "

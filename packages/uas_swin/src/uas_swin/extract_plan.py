@@ -48,6 +48,8 @@ class ExtractSettings:
     def __post_init__(self) -> None:
         if self.augmented_views < 0 or self.workers < 1 or self.part < 1:
             raise UserError("augmented views count from 0, workers and videos of a part from 1")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed} must be at least 0")
         if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"--batch-size {self.batch_size} must be at least 1")
         if self.train_views == "none" and not self.augmented_views and "train" in self.splits:
@@ -107,7 +109,7 @@ def make_plan(config: Config, settings: ExtractSettings) -> Plan:
     parts = datasets(config)
     places: dict[tuple[str, str, str], int] = {}
     rows: list[dict[str, Any]] = []
-    for split in settings.splits:
+    for split in dict.fromkeys(settings.splits):
         options = parts[split].copy()
         options.update(bad_videos=settings.bad_videos, check="exists")
         with DefaultScope.overwrite_default_scope(config.get("default_scope", "mmaction")):

@@ -49,7 +49,8 @@ class UasRunner(Runner):
 
         model: Any = self.model
         network = model.module if is_model_wrapper(model) else model
-        for note in load_weights(network, read_weights(source)):
+        testing = self._train_loop is None
+        for note in load_weights(network, read_weights(source), whole=testing):
             tell(f"note: {note}")
         self._has_loaded = True
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from behaviorzoo.errors import UserError
+from behaviorzoo.errors import UserError, suggest
 from behaviorzoo.files import existing_file
 from behaviorzoo.launch import is_main_process, tell
 from behaviorzoo.training.signals import StopTraining, leave
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uas_swin.metrics import Evaluation
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+EVAL_OPTIONS = ("topk", "num_classes", "compat", "class_names", "out_dir")
 WEIGHTS = (
     "published weights are at https://github.com/SwinTransformer/storage/releases/tag/v1.0.4 "
     "and with the Universal Action Space; or set load_from=FILE (load_from=None for none)"
@@ -148,6 +149,8 @@ def score(
         key, mark, text = word.partition("=")
         if not mark:
             raise UserError(f"--eval-options {word}: write key=value, such as topk=1,3")
+        if key not in EVAL_OPTIONS:
+            raise UserError(f"--eval-options: no key {key!r}; {suggest(key, EVAL_OPTIONS)}")
         evaluator[key] = parse_value(text)
     _check_evaluator(evaluator, settings.test_dataloader.dataset)
     evaluator.setdefault("out_dir", str(settings.work_dir))
@@ -167,8 +170,13 @@ def _settings(config: str | Path, options: RunOptions) -> Config:
     settings = load_config(config, options.cfg_options)
     if options.work_dir is not None:
         settings.work_dir = options.work_dir
+    folder = Path(settings.work_dir)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; give a folder as --work-dir")
     settings.launcher = options.launcher
     if options.seed is not None:
+        if not 0 <= options.seed < 2**32:
+            raise UserError(f"--seed {options.seed} must be from 0 to {2**32 - 1}")
         settings.randomness.seed = options.seed
     if options.deterministic:
         settings.randomness.deterministic = True

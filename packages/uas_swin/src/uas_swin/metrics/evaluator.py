@@ -33,7 +33,7 @@ class UasAccuracy(BaseMetric):
         prefix: See mmengine.
 
     Raises:
-        UserError: An unknown metric or ``compat``.
+        UserError: An unknown metric or ``compat``, or a k below 1.
     """
 
     default_prefix = "acc"
@@ -52,6 +52,8 @@ class UasAccuracy(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.metrics = (metric_list,) if isinstance(metric_list, str) else tuple(metric_list)
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        if not self.topk or min(self.topk) < 1:
+            raise UserError(f"topk={topk}: numbers of classes from 1, such as topk=1,5")
         check_metrics(self.metrics)
         check_compat(compat)
         self.num_classes, self.compat, self.class_names = num_classes, compat, class_names
