@@ -108,6 +108,10 @@ class FeatureStore:
         """Splits that were extracted."""
         return list(dict.fromkeys(self.samples["split"]))
 
+    def in_memory(self, limit: int = 4 << 30) -> NDArray[np.float32]:
+        """The features (R, C), read at once up to ``limit`` bytes: an epoch jumps about in them."""
+        return np.array(self.features) if self.features.nbytes <= limit else self.features
+
     def kinds(self, split: str) -> list[str]:
         """Kinds of views that a split has."""
         self._check_split(split)

@@ -141,7 +141,7 @@ def probe(
     twice = len(others) == 2 and tests["val"].names == tests["test"].names
     if twice:
         del tests["val"]
-    features = _in_memory(store.features)
+    features = store.in_memory()
     settings.check_steps(len(train))
     problems = [Problem(train.rows, train.labels, seed) for seed in settings.seeds]
     heads = fit_heads(features, problems, len(store.classes), settings)
@@ -192,7 +192,7 @@ def cross_validate(
     train, test = store.views(split), store.views(split, fixed)
     parts = folds_of(train, folds, group, settings.seeds[0])
     settings.check_steps(len(train) - max(map(len, parts)))
-    features, k = _in_memory(store.features), len(store.classes)
+    features, k = store.in_memory(), len(store.classes)
     shape = (len(settings.seeds), len(settings.lrs), len(train), k)
     shares = np.zeros(shape, dtype=np.float32)
     near = {n: np.zeros((len(train), k), dtype=np.float32) for n in NEIGHBOURS}
@@ -397,8 +397,3 @@ def _predictions(result: ProbeResult) -> pd.DataFrame:
             )
         )
     return pd.concat(parts, ignore_index=True)
-
-
-def _in_memory(features: NDArray[np.float32], limit: int = 4 << 30) -> NDArray[np.float32]:
-    """Small ones are read at once: an epoch jumps about in them."""
-    return np.array(features) if features.nbytes <= limit else features
