@@ -250,7 +250,7 @@ def test_two_processes_equal_one(folder, small_run, start):
     for ours, theirs in zip(found, expected, strict=True):
         for name in theirs:
             if name != "samples_per_second":
-                assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=2e-4), name
+                assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=5e-4), name
     ours, theirs = (checkpoints.load_checkpoint(run).state for run in (folder / "processes", one))
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-5)
