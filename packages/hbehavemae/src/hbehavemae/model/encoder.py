@@ -140,7 +140,7 @@ class HBehaveEncoder(nn.Module):
             level: _join([part[level] for _, part in portions]).unflatten(0, (B, -1))
             for level in portions[0][1]
         }
-        return found | self.run_blocks(x, local, stop, levels)[1]
+        return {**found, **self.run_blocks(x, local, stop, levels)[1]}  # torch 2.5 compiles no "|"
 
     def embed(self, units: Tensor, position: Tensor) -> Tensor:
         """Tokens of mask units: patches embedded, positions added.
