@@ -326,6 +326,10 @@ def test_conversions_that_make_no_sense_are_refused(state, tmp_path):
         convert(source, tmp_path / "ours", to="ours")
     with pytest.raises(UserError, match="this is a folder"):
         convert(tmp_path / "ours", tmp_path, to="authors")
+    before = source.read_bytes()
+    with pytest.raises(UserError, match="exists already"):
+        convert(tmp_path / "ours", source, to="authors")
+    assert source.read_bytes() == before
 
 
 def test_command_line_there_and_back(state, tmp_path, capsys):

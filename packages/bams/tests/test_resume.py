@@ -247,10 +247,12 @@ def test_two_processes_equal_one(folder, small_run, start):
     found, expected = rows(folder / "processes"), rows(one)
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     assert len(expected) == small_run.STEPS
+    # Rounding grows over the steps; in old versions of torch a little more.
+    rel = 5e-4 if torch.__version__ < (2, 6) else 2e-4
     for ours, theirs in zip(found, expected, strict=True):
         for name in theirs:
             if name != "samples_per_second":
-                assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=5e-4), name
+                assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=rel), name
     ours, theirs = (checkpoints.load_checkpoint(run).state for run in (folder / "processes", one))
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-5)

@@ -162,6 +162,9 @@ def test_existing_folders_are_not_overwritten(theirs, tmp_path):
         to_ours(theirs, tmp_path / "ours")
     with pytest.raises(UserError, match="this is a folder"):
         to_authors(theirs, tmp_path / "ours")
+    with pytest.raises(UserError, match=r"mine\.txt: exists already"):
+        to_authors(theirs, tmp_path / "ours" / "mine.txt")
+    assert (tmp_path / "ours" / "mine.txt").read_text() == "x"
 
 
 def test_ours_to_ours_is_refused(theirs, tmp_path):

@@ -227,10 +227,10 @@ def test_losses(folder):
         rows = [hyper_weight(e, initial, final, curriculum) for e in range(epochs)]
         found[f"lambda.{name}"] = rows
     for name in expected.files:
-        # 2 - 2 cos of nearly equal vectors is the last bits of numbers near 2: how the lowest one
-        # is rounded differs between versions of torch.
+        # 2 - 2 cos of nearly equal vectors is the last bits of numbers near 2: old versions of
+        # torch round the lowest one otherwise.
         distances = ("euclidean.loss_per_sample", "metric.cosine_dist")
-        slack = 2.0**-22 if name in distances else 0.0
+        slack = 2.0**-22 if name in distances and torch.__version__ < (2, 6) else 0.0
         check(name, found[name], expected[name], case, slack)
 
 

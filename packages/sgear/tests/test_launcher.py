@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import os
@@ -363,7 +364,12 @@ def test_a_server_ends_with_the_launcher(there, number, code):
 
     (there / "OUTPUTS" / TSN).mkdir(parents=True)
     words = [sys.executable, "-m", "sgear.cli", "launch", "-c", TSN, "-f"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=there) as launched:
+    # Ctrl-C reaches it wherever the tests run: in a background job of a shell it would not.
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, cwd=there,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as launched, contextlib.ExitStack() as end:  # fmt: skip
+        end.callback(launched.kill)
         assert launched.stdout is not None
         port = int(launched.stdout.readline().split()[0].rpartition(":")[2])
 

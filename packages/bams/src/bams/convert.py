@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from behaviorzoo.errors import UserError
-from behaviorzoo.files import atomic_path
+from behaviorzoo.files import atomic_path, new_file
 from behaviorzoo.schema import from_dict, to_dict
 
 if TYPE_CHECKING:
@@ -86,16 +86,14 @@ def to_authors(source: str | Path, out: str | Path) -> Path:
         out: File to write.
 
     Raises:
-        UserError: Not a checkpoint, or ``out`` cannot be written.
+        UserError: Not a checkpoint, or ``out`` is there already or cannot be written.
     """
     import torch
 
     from bams.author_layout import with_aliases
     from bams.checkpoints import build_model
 
-    out = Path(out)
-    if out.is_dir():
-        raise UserError(f"{out}: this is a folder, give the name of a file to write")
+    out = new_file(out)
     state = with_aliases(build_model(source).state_dict())
     with atomic_path(out) as temporary:
         torch.save(state, temporary)

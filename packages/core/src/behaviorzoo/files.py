@@ -72,6 +72,23 @@ def existing_file(path: str | Path, what: str) -> Path:
     return path
 
 
+def new_file(path: str | Path) -> Path:
+    """Return ``path`` if nothing is lost by writing a file there, else raise one clear line.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UserError: A folder, or something is there already.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise UserError(f"{path}: this is a folder, give the name of a file to write")
+    if path.exists():
+        raise UserError(f"{path}: exists already; choose another name or move it away")
+    return path
+
+
 def _flush_to_disk(path: Path) -> None:
     """Ask the system to store the bytes before the rename makes them the real file."""
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from behaviorzoo.errors import UserError
-from behaviorzoo.files import atomic_path
+from behaviorzoo.files import atomic_path, new_file
 from behaviorzoo.schema import from_dict, to_dict
 from behaviorzoo.schema_keys import plain
 from hbehavemae import __version__
@@ -114,15 +114,13 @@ def to_authors(source: str | Path, out: str | Path) -> Path:
 
     Raises:
         UserError: The network has parts that their code does not know (missing points), or
-            ``out`` cannot be written.
+            ``out`` is there already or cannot be written.
     """
     import torch
 
     from hbehavemae.checkpoints import build_mae, load_checkpoint
 
-    out = Path(out)
-    if out.is_dir():
-        raise UserError(f"{out}: this is a folder, give the name of a file to write")
+    out = new_file(out)
     loaded = load_checkpoint(source)
     default = ModelConfig()
     unknown = [

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from behaviorzoo.errors import UserError
-from behaviorzoo.files import atomic_path
+from behaviorzoo.files import atomic_path, new_file
 from behaviorzoo.schema import from_dict, to_dict
 from hysp import __version__
 from hysp.author_options import authors_arguments
@@ -94,11 +94,7 @@ def to_authors(source: str | Path, out: str | Path) -> Path:
 
     from hysp.checkpoints import load_checkpoint, network_of
 
-    out = Path(out)
-    if out.is_dir():
-        raise UserError(f"{out}: this is a folder, give the name of a file to write")
-    if out.exists():
-        raise UserError(f"{out}: exists already; choose another name or move it away")
+    out = new_file(out)
     loaded = load_checkpoint(source)
     if not isinstance(loaded.config, ModelConfig):
         raise UserError(f"{source}: an encoder with a head; the authors start from pre-training")
