@@ -372,7 +372,10 @@ def test_mistakes_in_workers_are_one_line(workplace, capsys):
         (["test", "{config}", "{c}", *LORA], "scores would be those of random weights"),
     ],
 )
-def test_mistakes_in_numbers_and_places(workplace, run, capsys, words, message):
+def test_mistakes_in_numbers_and_places(
+    workplace, run, tmp_path, monkeypatch, capsys, words, message
+):
+    monkeypatch.chdir(tmp_path)  # folders of runs go where one is
     places = {"config": workplace / "tiny.py", "c": run / "epoch_2.pth"}
     evaluation = ["--eval", "top_k_accuracy"] if words[0] == "test" else []
     assert main([word.format(**places) for word in words] + evaluation) == 2
