@@ -158,6 +158,27 @@ def assert_equal_weights(found: dict, wanted: dict) -> None:
     assert all(bool((found[name] == wanted[name]).all()) for name in wanted)
 
 
+# First, as it waits most: beside it the others have a machine to themselves.
+def test_out_of_time_it_goes_on_in_a_next_stretch(site, data):
+    """Two minutes for each stretch are less than the run needs."""
+    run = site.folder / "runs/slow"
+    words = [*SMALL, "optim.epochs=100000", "out=runs/slow"]
+    job = site.submit("hbehavemae", "pretrain", *words, "launch.timeout_min=2", "launch.grace_s=25")
+    end = time.monotonic() + 400
+    # A stretch that was over before the training began has nothing to resume from.
+    while "resuming from" not in site.errors(job):
+        assert time.monotonic() < end, site.errors(job)
+        assert site.job(job)["JobState"] not in ("TIMEOUT", "FAILED", "COMPLETED")
+        time.sleep(0.5)
+    resumed = int(re.search(r"resuming from \S*step-0*(\d+)", site.errors(job))[1])  # pyright: ignore[reportOptionalSubscript]
+    wait_for_step(site, job, run, resumed + 5)
+    site.tell("scancel", job)
+    site.wait(job)
+    steps = [int(row["step"]) for row in rows(run)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert "SIGUSR2: saving" in site.errors(job)
+
+
 def test_any_verb_is_a_job_and_can_be_waited_for(site, data):
     process = site.start(
         "behaviorzoo", "features", "data/recordings", "--out", "hand.nc",
@@ -371,23 +392,3 @@ def test_a_cancelled_job_stays_cancelled(site, data):
     wait_for_step(site, job, run, 20)
     site.tell("scancel", job)
     assert site.wait(job)["JobState"] == "CANCELLED"
-
-
-def test_out_of_time_it_goes_on_in_a_next_stretch(site, data):
-    """Two minutes for each stretch are less than the run needs."""
-    run = site.folder / "runs/slow"
-    words = [*SMALL, "optim.epochs=100000", "out=runs/slow"]
-    job = site.submit("hbehavemae", "pretrain", *words, "launch.timeout_min=2", "launch.grace_s=25")
-    end = time.monotonic() + 400
-    # A stretch that was over before the training began has nothing to resume from.
-    while "resuming from" not in site.errors(job):
-        assert time.monotonic() < end, site.errors(job)
-        assert site.job(job)["JobState"] not in ("TIMEOUT", "FAILED", "COMPLETED")
-        time.sleep(0.5)
-    resumed = int(re.search(r"resuming from \S*step-0*(\d+)", site.errors(job))[1])  # pyright: ignore[reportOptionalSubscript]
-    wait_for_step(site, job, run, resumed + 5)
-    site.tell("scancel", job)
-    site.wait(job)
-    steps = [int(row["step"]) for row in rows(run)]
-    assert steps == list(range(1, len(steps) + 1))
-    assert "SIGUSR2: saving" in site.errors(job)
